@@ -1,0 +1,1 @@
+"""Kaldi data directories: written, read, checked, and turned into the audio that training reads."""

@@ -1,0 +1,1 @@
+"""The numbered stages: configuration, command line, and where work runs."""

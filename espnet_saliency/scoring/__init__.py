@@ -1,0 +1,1 @@
+"""Error rates by group, their uncertainty, and the report."""
