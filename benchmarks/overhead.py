@@ -1,0 +1,173 @@
+"""Time a training step of a recogniser with each augmentation, in turn, in one process.
+
+    python benchmarks/overhead.py                                      the miniature corpus' model
+    python benchmarks/overhead.py --device cuda --batch_size 32 --seconds 15 \\
+        --asr_config conf/train_asr_conformer.yaml                     12 blocks of 256 units
+
+One model, one batch and one optimiser serve all arms; only the augmentation changes. A round is one
+step of each arm, in an order drawn anew, so that drifts of the machine hit all arms alike. The table
+has the median step of each arm and the median over rounds of its ratio to the first arm's.
+
+The arms' conf/aug files hold, with the accent classifier of `--accent_config` at random weights: time
+does not depend on them. Utterances take part with `apply_prob` as in training.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import torch
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+ARMS = ("specaug", "none", "saliency", "saliency_specaug", "random", "random_specaug")
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--arms", nargs="+", default=ARMS, help="the first is what others are held to")
+    parser.add_argument(
+        "--asr_config",
+        type=Path,
+        default=ROOT / "egs2/mini_accent/asr1/conf/train_asr_conformer.yaml",
+    )
+    parser.add_argument(
+        "--accent_config", type=Path, default=ROOT / "conf/train_accent_resnet.yaml"
+    )
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--batch_size", type=int, default=16, help="utterances")
+    parser.add_argument("--seconds", type=float, default=4.0, help="longest utterance of the batch")
+    parser.add_argument("--rounds", type=int, default=15, help="steps of each arm")
+    parser.add_argument("--warmup", type=int, default=2, help="rounds that are not counted")
+    parser.add_argument("--amp", action="store_true", help="automatic mixed precision, bfloat16")
+    return parser.parse_args(arguments)
+
+
+def build_recogniser(config: Path) -> torch.nn.Module:
+    """The ASR model of an ESPnet training config, with 500 tokens and no augmentation."""
+    from espnet2.tasks.asr import ASRTask
+
+    arguments = ASRTask.get_parser().parse_args(["--config", str(config)])
+    arguments.token_list = ["<blank>", "<unk>", *(f"t{i}" for i in range(497)), "<sos/eos>"]
+    arguments.specaug, arguments.normalize = None, "utterance_mvn"
+    return ASRTask.build_model(arguments)
+
+
+def build_classifier(config: Path):
+    """The accent classifier of an ESPnet cls config, at random weights, with 12 classes."""
+    from espnet2.tasks.cls import CLSTask
+
+    from espnet_saliency import plugin
+    from espnet_saliency.accent.classifier import AccentClassifier
+
+    plugin.register(["cls"])
+    arguments = CLSTask.get_parser().parse_args(["--config", str(config)])
+    arguments.token_list = [f"accent{i}" for i in range(12)] + ["<unk>"]
+    return AccentClassifier(CLSTask.build_model(arguments))
+
+
+def build_augmentation(arm: str, classifier) -> torch.nn.Module | None:
+    """What conf/aug/<arm>.yaml says."""
+    from espnet2.asr.specaug.specaug import SpecAug
+
+    from espnet_saliency.saliency.specaug import SaliencySpecAug
+
+    conf = yaml.safe_load((ROOT / "conf/aug" / f"{arm}.yaml").read_text(encoding="utf-8"))
+    if conf["specaug"] is None:
+        return None
+    if conf["specaug"] == "specaug":
+        return SpecAug(**conf["specaug_conf"])
+    augmentation = SaliencySpecAug(**{"classifier": "random weights", **conf["specaug_conf"]})
+    augmentation.use(classifier)
+    return augmentation
+
+
+def make_batch(size: int, seconds: float, device: str) -> dict[str, torch.Tensor]:
+    """Noise of 70 to 100 % of `seconds`, 3 tokens a second."""
+    lengths = (torch.linspace(0.7, 1.0, size).flip(0) * seconds * 16000).long()
+    speech = torch.randn(size, int(lengths.max())) * 0.1
+    tokens = (lengths * 3 // 16000).clamp_min(1)
+    text = torch.randint(2, 490, (size, int(tokens.max())))
+    text.masked_fill_(torch.arange(text.size(1)) >= tokens[:, None], -1)
+    batch = dict(speech=speech, speech_lengths=lengths, text=text, text_lengths=tokens)
+    return {key: value.to(device) for key, value in batch.items()}
+
+
+def measure(options: argparse.Namespace) -> tuple[dict[str, list[float]], dict[str, int]]:
+    """Seconds of each step and peak bytes on the GPU (0 on a CPU), by arm."""
+    torch.manual_seed(0)
+    random.seed(0)
+    cuda = options.device.startswith("cuda")
+    model = build_recogniser(options.asr_config).to(options.device).train()
+    classifier = build_classifier(options.accent_config).to(options.device)
+    augmentations = {arm: build_augmentation(arm, classifier) for arm in options.arms}
+    batch = make_batch(options.batch_size, options.seconds, options.device)
+    optimiser = torch.optim.Adam(model.parameters(), lr=1e-4)
+
+    def step(arm: str) -> float:
+        model.specaug = augmentations[arm]
+        if cuda:
+            torch.cuda.synchronize()
+            torch.cuda.reset_peak_memory_stats()
+        start = time.perf_counter()
+        optimiser.zero_grad()
+        with torch.autocast(options.device.split(":")[0], torch.bfloat16, enabled=options.amp):
+            loss, _, _ = model(**batch)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+        optimiser.step()
+        if cuda:
+            torch.cuda.synchronize()
+        return time.perf_counter() - start
+
+    seconds: dict[str, list[float]] = {arm: [] for arm in options.arms}
+    peak = dict.fromkeys(options.arms, 0)
+    for number in range(options.warmup + options.rounds):
+        order = list(options.arms)
+        random.shuffle(order)
+        for arm in order:
+            taken = step(arm)
+            if number >= options.warmup:
+                seconds[arm].append(taken)
+                if cuda:
+                    peak[arm] = max(peak[arm], torch.cuda.max_memory_allocated())
+    return seconds, peak
+
+
+def table(seconds: dict[str, list[float]], peak: dict[str, int]) -> str:
+    """A Markdown table: median step, median ratio to the first arm with its quartiles, memory."""
+    reference = next(iter(seconds))
+    memory = any(peak.values())
+    lines = [
+        f"| arm | step, ms | of {reference} | quartiles |" + (" peak, MiB |" if memory else ""),
+        "| --- | ---: | ---: | ---: |" + (" ---: |" if memory else ""),
+    ]
+    for arm, times in seconds.items():
+        ratios = [mine / its for mine, its in zip(times, seconds[reference])]
+        low, middle, high = statistics.quantiles(ratios, n=4)
+        line = f"| {arm} | {1000 * statistics.median(times):.1f} | {middle:.3f} | {low:.3f} to {high:.3f} |"
+        lines.append(line + (f" {peak[arm] / 2**20:.0f} |" if memory else ""))
+    return "\n".join(lines)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    options = parse(arguments)
+    machine = f"{torch.get_num_threads()} threads"
+    if options.device.startswith("cuda"):
+        machine = torch.cuda.get_device_name(options.device)
+    seconds, peak = measure(options)
+    print(
+        f"torch {torch.__version__}, {options.device} ({machine}), {options.asr_config.name}, "
+        f"{options.batch_size} utterances of up to {options.seconds:g} s, {options.rounds} rounds\n"
+    )
+    print(table(seconds, peak))
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))
+    main()

@@ -1,0 +1,102 @@
+"""The command line of the recipes."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+import time
+from typing import Sequence
+
+from espnet_saliency import corpora
+from espnet_saliency.errors import UserError
+from espnet_saliency.progress import duration
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the stages that `arguments` ask for.
+
+    Returns:
+        Exit status: 0; 1 where a program failed; 2 for a mistake of the user's; 130 when interrupted.
+    """
+    # A long run is read while it goes on, in a pipe or a log too.
+    sys.stdout.reconfigure(line_buffering=True)
+    # Before the libraries load: one thread a process; what gains from more sets its own number.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    try:
+        if any(word in ("--help", "-h", "help") for word in arguments):
+            print(help_text(list(arguments)))
+            return 0
+        return _run(list(arguments))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\ninterrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+def _run(arguments: list[str]) -> int:
+    from espnet_saliency.recipe.jobs import JobFailed
+    from espnet_saliency.recipe.options import load_options
+    from espnet_saliency.recipe.stages import TITLES, define_stages
+    from espnet_saliency.recipe.steps import check_order, run_stages
+
+    start = time.monotonic()
+    given = load_options(arguments)
+    options = given.recipe
+    stages = define_stages(given)
+    chosen = [stages[n] for n in range(options.stage, options.stop_stage + 1)]
+    if options.dry_run:
+        for stage in chosen:
+            print(f"Stage {stage.number}: {stage.title}")
+            for line in [stage.note] if stage.note else []:
+                print(f"  {line}")
+            for step in stage.steps:
+                print(f"  {step.name}: {step.folder}{' (finished)' if step.finished() else ''}")
+                for command in step.commands:
+                    print(f"    {command}")
+        return 0
+    check_order(chosen, TITLES)
+    print(f"{given.folder.parent.name}: stages {options.stage} to {options.stop_stage}, arms {' '.join(options.arms)}")
+    try:
+        run_stages(chosen)
+    except JobFailed as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"Finished in {duration(time.monotonic() - start)}")
+    return 0
+
+
+def help_text(arguments: list[str]) -> str:
+    """The options of a recipe and of its corpus, and the stages."""
+    from espnet_saliency.recipe.options import RecipeOptions, field_docs
+    from espnet_saliency.recipe.stages import TITLES
+
+    corpus = RecipeOptions.corpus
+    if "--corpus" in arguments[:-1]:
+        corpus = arguments[arguments.index("--corpus") + 1]
+    lines = [
+        "./run.sh [--corpus NAME] [--stage N] [--stop_stage N] [--option value …]",
+        "",
+        f"Corpora: {', '.join(corpora.NAMES)}.",
+        "Options come from egs2/<corpus>/asr1/conf/recipe.yaml; the command line wins.",
+        "",
+        "Stages:",
+        *(f"  {number:2d}  {title}" for number, title in sorted(TITLES.items())),
+    ]
+    for title, cls in (
+        ("Options", RecipeOptions),
+        (f"Options of the corpus {corpus}", corpora.load(corpus).Options),
+    ):
+        docs = field_docs(cls)
+        lines += ["", f"{title}:"]
+        for field in dataclasses.fields(cls):
+            default = field.default
+            if default is dataclasses.MISSING:
+                default = field.default_factory() if field.default_factory is not dataclasses.MISSING else ""
+            if isinstance(default, tuple):
+                default = " ".join(str(item) for item in default)
+            shown = f" [{default}]" if default not in (None, "", ()) else ""
+            lines += [f"  --{field.name}{shown}", f"      {docs.get(field.name, '')}"]
+    return "\n".join(lines)

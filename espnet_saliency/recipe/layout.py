@@ -1,0 +1,102 @@
+"""Where a recipe keeps what it makes: the names of ESPnet's asr.sh, with one experiment an arm."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from espnet_saliency.recipe.options import RecipeOptions
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Folders and files of a recipe, from its options."""
+
+    options: RecipeOptions
+
+    @property
+    def train_set(self) -> str:
+        """The set that is trained on: <train>_sp where there is speed perturbation."""
+        suffix = "_sp" if self.options.speed_perturb_factors else ""
+        return self.options.train_set + suffix
+
+    @property
+    def formatted_sets(self) -> tuple[str, ...]:
+        """All sets that audio is formatted for, each once."""
+        return tuple(
+            dict.fromkeys([self.train_set, self.options.valid_set, *self.options.test_sets])
+        )
+
+    def data(self, name: str) -> Path:
+        """Data directory of a set."""
+        return self.options.datadir / name
+
+    def dump(self, name: str) -> Path:
+        """Formatted audio of a set."""
+        return self.options.dumpdir / "raw" / name
+
+    @property
+    def tokens(self) -> str:
+        """Kind and number of tokens, as in experiment names: bpe500, char, word."""
+        kind = self.options.token_type
+        return f"bpe{self.options.nbpe}" if kind == "bpe" else kind
+
+    @property
+    def token_dir(self) -> Path:
+        """Folder of tokens.txt and bpe.model."""
+        kind = self.options.token_type
+        name = f"bpe_unigram{self.options.nbpe}" if kind == "bpe" else kind
+        return self.options.datadir / "token_list" / name
+
+    @property
+    def token_list(self) -> Path:
+        """ESPnet's token list."""
+        return self.token_dir / "tokens.txt"
+
+    @property
+    def bpe_model(self) -> Path:
+        """SentencePiece model."""
+        return self.token_dir / "bpe.model"
+
+    @property
+    def _speed(self) -> str:
+        return "_sp" if self.options.speed_perturb_factors else ""
+
+    @property
+    def accent_exp(self) -> Path:
+        """Experiment of the accent classifier: the recipe's own, or the one given."""
+        if self.options.classifier:
+            return self.options.classifier
+        name = self.options.accent_config.stem
+        return self.options.expdir / f"accent_{name}_raw{self._speed}"
+
+    @property
+    def saliency_exp(self) -> Path:
+        """Faithfulness and pictures of the classifier's maps."""
+        return self.options.expdir / f"saliency_{self.accent_exp.name.removeprefix('accent_')}"
+
+    @property
+    def _data_tag(self) -> str:
+        return f"raw_{self.options.lang}_{self.tokens}{self._speed}"
+
+    @property
+    def asr_stats(self) -> Path:
+        """Statistics of the recogniser's features, shared by all arms."""
+        return self.options.expdir / f"asr_stats_{self._data_tag}"
+
+    def asr_exp(self, arm: str) -> Path:
+        """Experiment of one arm."""
+        if self.options.asr_tag:
+            return self.options.expdir / f"asr_{self.options.asr_tag}_{arm}"
+        return self.options.expdir / f"asr_{self.options.asr_config.stem}_{arm}_{self._data_tag}"
+
+    def decode(self, arm: str, name: str) -> Path:
+        """Decoding of one set by one arm: text and scores."""
+        tag = self.options.inference_config.stem
+        model = self.options.inference_asr_model.removesuffix(".pth")
+        return self.asr_exp(arm) / f"{tag}_asr_model_{model}" / name
+
+    @property
+    def report(self) -> Path:
+        """The comparison of the arms."""
+        return self.options.expdir / "report"

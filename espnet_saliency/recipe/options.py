@@ -1,0 +1,331 @@
+"""The options of a recipe: typed, read from recipe.yaml and the command line, checked before anything runs."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import difflib
+import inspect
+import textwrap
+import types
+import typing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from espnet_saliency import corpora
+from espnet_saliency.errors import UserError
+from espnet_saliency.scoring.normalize import POLICIES
+
+ROOT = Path(__file__).resolve().parents[2]
+"""The top of the checkout: conf/ and egs2/ lie here."""
+
+LAST_STAGE = 15
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecipeOptions:
+    """Options of every recipe. Each is `--name value` on the command line and a key of recipe.yaml."""
+
+    corpus: str = "mini_accent"
+    """Corpus to run; see egs2/."""
+    corpus_dir: Path | None = None
+    """Folder of the corpus as its publisher ships it (mini_accent is generated there)."""
+    stage: int = 1
+    """First stage to run."""
+    stop_stage: int = 14
+    """Last stage to run."""
+    dry_run: bool = False
+    """Print what each stage would run, and run nothing."""
+    arms: tuple[str, ...] = ("specaug", "saliency_specaug", "random_specaug")
+    """Augmentations to compare, each a file conf/aug/<arm>.yaml; specaug, or else the first, is the baseline."""
+    seed: int = 1
+    """Seed of the splits, of every training and of the bootstrap."""
+
+    lang: str = "en"
+    """Language, in the names of experiments."""
+    train_set: str = "train"
+    """Set to train on."""
+    valid_set: str = "dev"
+    """Set that chooses the best epoch."""
+    test_sets: tuple[str, ...] = ("test",)
+    """Sets to decode and score."""
+    max_reject: float = 0.01
+    """Share of broken utterances above which a stage stops."""
+    speed_perturb_factors: tuple[float, ...] = ()
+    """Speeds of the training set, e.g. "0.9 1.0 1.1"; none: no copies."""
+    min_wav_duration: float = 0.1
+    """Training and validation utterances shorter than this are dropped, in s."""
+    max_wav_duration: float = 20.0
+    """Training and validation utterances longer than this are dropped, in s."""
+    token_type: str = "bpe"
+    """bpe (SentencePiece unigram), char or word."""
+    nbpe: int = 500
+    """Number of bpe tokens."""
+    use_lm: bool = False
+    """Train a language model and decode with it (not available yet)."""
+
+    accent_config: Path = Path("conf/train_accent_resnet.yaml")
+    """ESPnet configuration of the accent classifier (cls task)."""
+    classifier: Path | None = None
+    """Accent classifier trained elsewhere: its experiment folder; stages 7 and 8 are then left out."""
+    asr_config: Path = Path("conf/train_asr_conformer.yaml")
+    """ESPnet configuration of the recogniser, without augmentation."""
+    inference_config: Path = Path("conf/decode_asr.yaml")
+    """ESPnet configuration of decoding."""
+    inference_asr_model: str = "valid.acc.ave.pth"
+    """Model file to decode with."""
+    asr_tag: str | None = None
+    """Name of the recognisers' folders, exp/asr_<tag>_<arm>; made from the configuration by default."""
+    scoring_text: str = "none"
+    """Text policy of scoring, for references and hypotheses alike: none, basic, english."""
+    bootstrap_draws: int = 10_000
+    """Draws of the bootstrap over speakers."""
+
+    datadir: Path = Path("data")
+    """Data directories."""
+    dumpdir: Path = Path("dump")
+    """Formatted audio."""
+    expdir: Path = Path("exp")
+    """Experiments and the report."""
+    nj: int = 2
+    """Processes for data preparation and statistics, and recognisers trained at a time without a GPU."""
+    inference_nj: int = 2
+    """Processes for decoding."""
+    ngpu: int = 0
+    """GPUs for training (0: CPU)."""
+    num_nodes: int = 1
+    """Machines for training, under Slurm."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """A recipe's options with those of its corpus, and where the recipe lies."""
+
+    recipe: RecipeOptions
+    corpus: Any
+    """The corpus's own Options (espnet_saliency/corpora/<name>.py)."""
+    folder: Path
+    """egs2/<corpus>/asr1."""
+    command: str
+    """The command line, for reports."""
+
+
+def find_config(name: str | Path, folder: Path) -> Path:
+    """A configuration file by its name: from here, from the recipe's folder, from the top, in this order.
+
+    Raises:
+        UserError: it is in none of them.
+    """
+    places = [Path.cwd(), folder, ROOT]
+    for place in places:
+        if (place / name).is_file():
+            return (place / name).resolve()
+    raise UserError(f"no file {name}: looked in {', '.join(str(p) for p in dict.fromkeys(places))}")
+
+
+def read_yaml(path: Path) -> dict:
+    """A YAML mapping.
+
+    Raises:
+        UserError: it cannot be parsed, or holds no mapping.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: holds a {type(content).__name__}, not keys with values")
+    return content
+
+
+def field_docs(cls: type) -> dict[str, str]:
+    """Field name -> the docstring line under it, of a dataclass."""
+    body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0].body
+    docs = {}
+    for statement, after in zip(body, body[1:]):
+        if isinstance(statement, ast.AnnAssign) and isinstance(after, ast.Expr):
+            docs[statement.target.id] = " ".join(str(after.value.value).split())
+    return docs
+
+
+def load_options(arguments: list[str]) -> Options:
+    """Options from the command line, over those of egs2/<corpus>/asr1/conf/recipe.yaml, over the defaults.
+
+    Raises:
+        UserError: an unknown option or key, a value of the wrong type or out of range.
+    """
+    given = _parse(arguments)
+    corpus = given.get("corpus", RecipeOptions.corpus)
+    module = corpora.load(corpus)
+    folder = ROOT / "egs2" / corpus / "asr1"
+    recipe_yaml = folder / "conf" / "recipe.yaml"
+    from_file = read_yaml(recipe_yaml) if recipe_yaml.is_file() else {}
+
+    hints = {
+        **typing.get_type_hints(RecipeOptions),
+        **typing.get_type_hints(module.Options),
+    }
+    values: dict[str, Any] = {}
+    for name, value in from_file.items():
+        _check_known(name, hints, where=f"{recipe_yaml}: key {name}")
+        values[name] = convert(value, hints[name], where=f"{recipe_yaml}: {name}")
+    for name, value in given.items():
+        _check_known(name, hints, where=f"option --{name}")
+        values[name] = convert(value, hints[name], where=f"--{name}")
+
+    def build(cls):
+        names = {field.name for field in dataclasses.fields(cls)}
+        return cls(**{name: value for name, value in values.items() if name in names})
+
+    recipe = _absolute(build(RecipeOptions), folder, given)
+    _check(recipe)
+    command = " ".join(["./run.sh", *(f"'{a}'" if " " in a or not a else a for a in arguments)])
+    return Options(recipe, build(module.Options), folder, command)
+
+
+def _parse(arguments: list[str]) -> dict[str, str]:
+    """["--stop-stage", "3"] -> {"stop_stage": "3"}; a switch without a value is true."""
+    given: dict[str, str] = {}
+    rest = list(arguments)
+    while rest:
+        word = rest.pop(0)
+        if not word.startswith("--"):
+            raise UserError(f"unexpected argument {word!r}: options are given as --name value; see --help")
+        name, equals, value = word[2:].partition("=")
+        name = name.replace("-", "_")
+        if not equals:
+            # A value may be a negative number or empty, never another option.
+            value = rest.pop(0) if rest and not rest[0].startswith("--") else "true"
+        if name in given:
+            raise UserError(f"option --{name} is given twice: {given[name]!r} and {value!r}")
+        given[name] = value
+    return given
+
+
+def _check_known(name: str, known: typing.Container[str], where: str) -> None:
+    if name not in known:
+        near = difflib.get_close_matches(str(name), list(known), n=1)
+        hint = f"did you mean {near[0]}?" if near else "--help lists the options"
+        raise UserError(f"unknown {where.removeprefix('unknown ')}: {hint}")
+
+
+def convert(value: Any, hint: Any, where: str) -> Any:
+    """`value` (from YAML or the command line) as the type `hint`.
+
+    Lists are written "a b c" on the command line, and so or as a YAML list in a file.
+
+    Raises:
+        UserError: it is not of that type.
+    """
+    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
+        if value is None or value == "" or str(value).lower() in ("none", "null"):
+            return None
+        hint = next(h for h in typing.get_args(hint) if h is not type(None))
+    if typing.get_origin(hint) is tuple:
+        items = value if isinstance(value, (list, tuple)) else ("" if value is None else str(value)).split()
+        return tuple(convert(item, typing.get_args(hint)[0], where) for item in items)
+    if hint is bool:
+        if str(value).lower() in ("true", "false"):
+            return str(value).lower() == "true"
+        raise UserError(f"{where} takes true or false, not {value!r}")
+    if typing.get_origin(hint) in (dict, typing.get_origin(typing.Mapping[str, str])):
+        if isinstance(value, dict):
+            return value
+        raise UserError(f"{where} takes keys with values, in recipe.yaml only, not {value!r}")
+    if value is None or isinstance(value, (list, dict)):
+        raise UserError(f"{where} takes one value, not {value!r}")
+    if hint in (int, float):
+        kind = "a whole number" if hint is int else "a number"
+        try:
+            return hint(str(value))
+        except ValueError:
+            raise UserError(f"{where} takes {kind}, not {value!r}") from None
+    return hint(str(value))
+
+
+def _absolute(options: RecipeOptions, folder: Path, given: typing.Container[str]) -> RecipeOptions:
+    """The same with whole paths: a path typed is seen from here, one in a file or a default from the recipe."""
+
+    def place(name: str) -> Path:
+        return Path.cwd() if name in given else folder
+
+    changes: dict[str, Any] = {}
+    for name in ("accent_config", "asr_config", "inference_config"):
+        changes[name] = find_config(getattr(options, name), folder)
+    for name in ("datadir", "dumpdir", "expdir", "corpus_dir", "classifier"):
+        value = getattr(options, name)
+        if value is not None:
+            changes[name] = (place(name) / value.expanduser()).absolute()
+    return dataclasses.replace(options, **changes)
+
+
+def _check(options: RecipeOptions) -> None:
+    def require(good: bool, message: str) -> None:
+        if not good:
+            raise UserError(message)
+
+    for name in ("stage", "stop_stage"):
+        value = getattr(options, name)
+        require(
+            1 <= value <= LAST_STAGE,
+            f"--{name} {value}: stages are 1 to {LAST_STAGE}; --help lists them",
+        )
+    require(
+        options.stage <= options.stop_stage,
+        f"--stage {options.stage} lies after --stop_stage {options.stop_stage}: nothing to run",
+    )
+    require(
+        not options.use_lm,
+        "--use_lm true: stage 6 (language model) is not available yet; leave --use_lm out",
+    )
+    for name in ("nj", "inference_nj", "num_nodes", "nbpe", "bootstrap_draws"):
+        value = getattr(options, name)
+        require(value >= 1, f"--{name} {value}: must be 1 or more")
+    require(options.ngpu >= 0, f"--ngpu {options.ngpu}: must be 0 (CPU) or more")
+    require(
+        options.num_nodes == 1 or options.ngpu >= 1,
+        f"--num_nodes {options.num_nodes} with --ngpu {options.ngpu}: several machines need --ngpu 1 or more",
+    )
+    require(
+        0 <= options.max_reject <= 1,
+        f"--max_reject {options.max_reject}: a share between 0 and 1",
+    )
+    require(
+        0 <= options.min_wav_duration < options.max_wav_duration,
+        f"--min_wav_duration {options.min_wav_duration} and --max_wav_duration "
+        f"{options.max_wav_duration}: the first must be the smaller, neither negative",
+    )
+    require(
+        all(0 < f <= 10 for f in options.speed_perturb_factors)
+        and len(set(options.speed_perturb_factors)) == len(options.speed_perturb_factors),
+        f"--speed_perturb_factors {options.speed_perturb_factors}: different positive factors, e.g. '0.9 1.0 1.1'",
+    )
+    require(
+        options.token_type in ("bpe", "char", "word"),
+        f"--token_type {options.token_type}: one of bpe, char, word",
+    )
+    require(
+        options.scoring_text in POLICIES,
+        f"--scoring_text {options.scoring_text}: one of {', '.join(POLICIES)}",
+    )
+    require(bool(options.arms), "--arms is empty: name at least one, e.g. 'specaug saliency_specaug'")
+    require(
+        len(set(options.arms)) == len(options.arms),
+        f"--arms {' '.join(options.arms)}: one is named twice",
+    )
+    require(bool(options.test_sets), "test_sets is empty: name at least one set to decode")
+    sets = [options.train_set, options.valid_set, *options.test_sets]
+    require(
+        len({options.train_set, *options.test_sets}) == 1 + len(options.test_sets),
+        f"sets {' '.join(sets)}: the training set and the test sets must be different sets",
+    )
+    for name in [*sets, *options.arms, options.lang, options.asr_tag or "x"]:
+        require(
+            name.replace("_", "").replace("-", "").replace(".", "").isalnum(),
+            f"{name!r} becomes a folder's name: use letters, digits, '_', '-' and '.'",
+        )

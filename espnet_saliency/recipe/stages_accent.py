@@ -1,0 +1,195 @@
+"""Stages 7 to 9: the accent classifier, how good it is, and what its maps show."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from espnet_saliency.accent.classifier import AccentClassifier
+from espnet_saliency.accent.evaluate import evaluate, warnings
+from espnet_saliency.accent.training import training_arguments, write_training_data
+from espnet_saliency.files import atomic_file
+from espnet_saliency.recipe.jobs import Job, TrainingWatch, mend_checkpoint, run_job
+from espnet_saliency.recipe.options import RecipeOptions, read_yaml
+from espnet_saliency.recipe.recipe import Recipe, digest_if_there
+from espnet_saliency.recipe.steps import Stage, Step
+from espnet_saliency.saliency.faithfulness import faithfulness
+from espnet_saliency.saliency.heldout import has_accent_of
+from espnet_saliency.saliency.picture import draw_pictures
+
+
+def stage_7(recipe: Recipe) -> Stage:
+    """The accent classifier, by ESPnet's cls task."""
+    options, layout = recipe.options, recipe.layout
+    if options.classifier:
+        return Stage(7, TITLES[7], note=f"the classifier is {options.classifier}")
+    config = read_yaml(options.accent_config)
+    job = _classifier_job(recipe)
+    step = recipe.add(
+        Step(
+            stage=7,
+            name="classifier",
+            folder=layout.accent_exp,
+            owns_folder=True,
+            inputs={"config": config, "seed": options.seed},
+            needs=recipe.needs(4, [layout.train_set, options.valid_set]),
+            outputs=(layout.accent_exp / "config.yaml", layout.accent_exp / "valid.acc.ave.pth"),
+            commands=(job.command,),
+            run=partial(_train_classifier, recipe, job, config),
+        )
+    )
+    return Stage(7, TITLES[7], (step,))
+
+
+def _classifier_job(recipe: Recipe) -> Job:
+    options, layout = recipe.options, recipe.layout
+    folder = layout.accent_exp
+    return Job(
+        "espnet2.bin.cls_train",
+        (
+            "--config", str(options.accent_config),
+            "--use_preprocessor", "true",
+            "--resume", "true",
+            "--seed", str(options.seed),
+            "--ngpu", str(min(options.ngpu, 1)),
+            "--output_dir", str(folder),
+            *training_arguments(folder / "data"),
+        ),
+        log=folder / "train.log",
+        threads=options.nj,
+    )  # fmt: skip
+
+
+def _train_classifier(recipe: Recipe, job: Job, config: dict) -> None:
+    options, layout = recipe.options, recipe.layout
+    folder = layout.accent_exp
+    data = write_training_data(
+        layout.dump(layout.train_set), layout.dump(options.valid_set), folder / "data"
+    )
+    print(f"  classes: {', '.join(data.accents)}")
+    if data.left_out:
+        print(f"  {len(data.left_out)} utterances without a class are left out: {folder / 'data' / 'left_out.tsv'}")
+    mend_checkpoint(folder)
+    print(f"  classifier: training, log {job.log}", flush=True)
+    watch = TrainingWatch("classifier", job.log, folder, int(config.get("max_epoch", 40)), criterion="acc")
+    run_job(job, watch)
+
+
+def stage_8(recipe: Recipe) -> Stage:
+    """Accuracy and confusions of the classifier on speakers that it has not heard."""
+    options, layout = recipe.options, recipe.layout
+    if options.classifier:
+        needs: tuple[Step, ...] = ()
+        inputs = {"classifier": digest_if_there(options.classifier / "config.yaml")}
+    else:
+        needs, inputs = (recipe.step(7, "classifier"),), {}
+    folder = layout.accent_exp / "eval" if not options.classifier else layout.saliency_exp / "eval"
+    step = recipe.add(
+        Step(
+            stage=8,
+            name="evaluation",
+            folder=folder,
+            inputs={**inputs, "seed": options.seed},
+            needs=(*needs, *_set_steps(recipe)),
+            outputs=(folder / "results.json",),
+            run=partial(_evaluate, recipe, folder),
+        )
+    )
+    return Stage(8, TITLES[8], (step,))
+
+
+def _set_steps(recipe: Recipe) -> tuple[Step, ...]:
+    return (recipe.step(4, recipe.options.valid_set), *recipe.needs(3, recipe.options.test_sets))
+
+
+def _evaluate(recipe: Recipe, folder: Path) -> None:
+    options, layout = recipe.options, recipe.layout
+    sets = {
+        name: layout.dump(name)
+        for name in dict.fromkeys([options.valid_set, *options.test_sets])
+        if (layout.dump(name) / "utt2accent").exists()
+    }
+    if not sets:
+        print("  no set has accent labels: nothing to evaluate the classifier on")
+    results = evaluate(_load_classifier(recipe), sets, folder, _device(options), options.seed)
+    for name, figures in results["sets"].items():
+        if figures["balanced_accuracy"] is not None:
+            print(
+                f"  {name}: accuracy {100 * figures['accuracy']:.1f} %, balanced "
+                f"{100 * figures['balanced_accuracy']:.1f} % (chance {100 * figures['chance']:.1f} %), "
+                f"macro F1 {100 * figures['macro_f1']:.1f} %"
+            )
+    for warning in warnings(results):
+        print(f"  WARNING: {warning}")
+    print(f"  {folder / 'RESULTS.md'}")
+
+
+def stage_9(recipe: Recipe) -> Stage:
+    """Do the maps show what the classifier relies on? Deletion curves, and pictures."""
+    options, layout = recipe.options, recipe.layout
+    folder = layout.saliency_exp
+    step = recipe.add(
+        Step(
+            stage=9,
+            name="saliency",
+            folder=folder,
+            inputs={"seed": options.seed},
+            needs=(recipe.step(8, "evaluation"),),
+            outputs=(folder / "faithfulness.json", folder / "pictures.json"),
+            run=partial(_explain, recipe, folder),
+        )
+    )
+    return Stage(9, TITLES[9], (step,))
+
+
+def _explain(recipe: Recipe, folder: Path) -> None:
+    options, layout = recipe.options, recipe.layout
+    classifier = _load_classifier(recipe)
+    # The first test set with accents that the classifier knows: speakers that it has not heard.
+    data = next(
+        (
+            layout.dump(name)
+            for name in (*options.test_sets, options.valid_set)
+            if has_accent_of(layout.dump(name), classifier)
+        ),
+        None,
+    )
+    curves, pictures = None, []
+    if data is None:
+        print("  no set has accents that the classifier knows: no faithfulness, no pictures")
+    else:
+        curves = faithfulness(classifier, data, folder, device=_device(options), seed=options.seed)
+        salient, at_random = (
+            dict(zip(curves["shares"], curves["curves"][order])) for order in ("salient", "random")
+        )
+        print(
+            f"  {data.name}: accuracy {100 * curves['untouched']:.1f} %; with 20 % hidden, the most salient "
+            f"{100 * salient[0.2]:.1f} %, at random {100 * at_random[0.2]:.1f} %"
+        )
+        pictures = draw_pictures(
+            classifier, data, folder / "pictures", device=_device(options), seed=options.seed
+        )
+    for name, content in (("faithfulness", curves), ("pictures", pictures)):
+        with atomic_file(folder / f"{name}.json") as handle:
+            json.dump(content, handle, indent=1, ensure_ascii=False)
+    print(f"  {folder}")
+
+
+def _load_classifier(recipe: Recipe) -> AccentClassifier:
+    # Evaluation runs in this process; it has all the cores while it lasts.
+    torch.set_num_threads(recipe.options.nj)
+    return AccentClassifier.load(recipe.layout.accent_exp)
+
+
+def _device(options: RecipeOptions) -> str:
+    return "cuda" if options.ngpu else "cpu"
+
+
+TITLES = {
+    7: "accent classifier: training",
+    8: "accent classifier: accuracy on speakers that it has not heard",
+    9: "saliency: faithfulness of the maps, pictures",
+}

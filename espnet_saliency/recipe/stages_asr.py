@@ -1,0 +1,338 @@
+"""Stages 10 to 12 and 15: the recogniser, by ESPnet's own programs."""
+
+from __future__ import annotations
+
+import shutil
+from functools import partial
+from pathlib import Path
+from typing import Sequence
+
+import yaml
+
+from espnet_saliency.datadir.kaldi import read_table
+from espnet_saliency.files import atomic_dir, atomic_file
+from espnet_saliency.recipe.arms import Arm
+from espnet_saliency.recipe.jobs import (
+    Job,
+    TrainingWatch,
+    count_progress,
+    mend_checkpoint,
+    run_job,
+    run_jobs,
+)
+from espnet_saliency.recipe.options import read_yaml
+from espnet_saliency.recipe.recipe import Recipe, digest_if_there
+from espnet_saliency.recipe.steps import Stage, Step
+
+
+def stage_10(recipe: Recipe) -> Stage:
+    """Shapes of the data and mean and variance of the features, which all arms share."""
+    layout, options = recipe.layout, recipe.options
+    base = {k: v for k, v in recipe.arms[0].config.items() if not k.startswith("specaug")}
+    step = recipe.add(
+        Step(
+            stage=10,
+            name="statistics",
+            folder=layout.asr_stats,
+            owns_folder=True,
+            inputs={"frontend": base.get("frontend", "default"), "frontend_conf": base.get("frontend_conf")},
+            needs=(
+                *recipe.needs(4, [layout.train_set, options.valid_set]),
+                recipe.step(5, "tokens"),
+            ),
+            outputs=(layout.asr_stats / "train" / "feats_stats.npz",),
+            commands=tuple(job.command for job in _stats_jobs(recipe, base)),
+            run=partial(_collect_stats, recipe, base),
+        )
+    )
+    return Stage(10, TITLES[10], (step,))
+
+
+def _stats_jobs(recipe: Recipe, base: dict) -> list[Job]:
+    layout, options = recipe.layout, recipe.options
+    logs = layout.asr_stats / "logdir"
+    return [
+        Job(
+            "espnet2.bin.asr_train",
+            (
+                "--collect_stats", "true",
+                "--config", str(logs / "config.yaml"),
+                *_text_arguments(recipe),
+                "--output_dir", str(logs / f"stats.{n}"),
+                *_data_arguments(recipe, "train", layout.train_set),
+                *_data_arguments(recipe, "valid", options.valid_set),
+                "--train_shape_file", str(logs / f"train.{n}.scp"),
+                "--valid_shape_file", str(logs / f"valid.{n}.scp"),
+            ),
+            log=logs / f"stats.{n}.log",
+        )
+        for n in range(1, options.nj + 1)
+    ]  # fmt: skip
+
+
+def _collect_stats(recipe: Recipe, base: dict) -> None:
+    layout, options = recipe.layout, recipe.options
+    folder = layout.asr_stats
+    logs = folder / "logdir"
+    total = 0
+    for mode, name in (("train", layout.train_set), ("valid", options.valid_set)):
+        rows = list(read_table(layout.dump(name) / "wav.scp").items())
+        total += len(rows)
+        for n in range(options.nj):
+            with atomic_file(logs / f"{mode}.{n + 1}.scp") as part:
+                part.writelines(f"{utt} {path}\n" for utt, path in rows[n :: options.nj])
+    # Small batches of one size serve statistics; what the configuration says of batches is for training.
+    stats_config = {k: v for k, v in base.items() if not k.startswith(("batch", "valid_batch", "scheduler"))}
+    _write_config(logs / "config.yaml", {**stats_config, "num_att_plot": 0})
+    print(f"  {total} utterances, log {logs}/stats.*.log", flush=True)
+    run_jobs(_stats_jobs(recipe, base), options.nj)
+    aggregate = ["--output_dir", str(folder)]
+    for n in range(1, options.nj + 1):
+        aggregate += ["--input_dir", str(logs / f"stats.{n}")]
+    run_job(Job("espnet2.bin.aggregate_stats_dirs", tuple(aggregate), logs / "aggregate.log"))
+
+    vocabulary = len(layout.token_list.read_text(encoding="utf-8").splitlines())
+    for mode in ("train", "valid"):
+        # ESPnet's batch sampler counts the vocabulary as the second dimension of a text.
+        shapes = read_table(folder / mode / "text_shape")
+        with atomic_file(folder / mode / f"text_shape.{options.token_type}") as handle:
+            handle.writelines(f"{utt} {length},{vocabulary}\n" for utt, length in shapes.items())
+
+
+def stage_11(recipe: Recipe) -> Stage:
+    """One training an arm; arms differ in their augmentation alone."""
+    layout, options = recipe.layout, recipe.options
+    steps = []
+    for arm in recipe.arms:
+        folder = layout.asr_exp(arm.name)
+        needs = [recipe.step(10, "statistics")]
+        inputs = {"config": arm.config, "seed": options.seed, "ngpu": options.ngpu, "num_nodes": options.num_nodes}
+        if arm.needs_classifier and options.classifier:
+            inputs["classifier"] = digest_if_there(options.classifier / "config.yaml")
+        elif arm.needs_classifier:
+            needs.append(recipe.step(7, "classifier"))
+        steps.append(
+            recipe.add(
+                Step(
+                    stage=11,
+                    name=arm.name,
+                    folder=folder,
+                    owns_folder=True,
+                    inputs=inputs,
+                    needs=tuple(needs),
+                    outputs=(folder / "config.yaml", folder / options.inference_asr_model),
+                    commands=(_train_job(recipe, arm).command,),
+                    run=partial(_train, recipe, arm),
+                )
+            )
+        )
+    # Small models gain more from one core each than from all cores in turn; a GPU takes one at a time.
+    return Stage(11, TITLES[11], tuple(steps), parallel=options.nj if options.ngpu == 0 else 1)
+
+
+def _train_job(recipe: Recipe, arm: Arm) -> Job:
+    layout, options = recipe.layout, recipe.options
+    folder, stats = layout.asr_exp(arm.name), layout.asr_stats
+    text_shape = f"text_shape.{options.token_type}"
+    arguments = [
+        "--config", str(folder / "train.yaml"),
+        *_text_arguments(recipe),
+        "--resume", "true",
+        "--seed", str(options.seed),
+        "--ngpu", str(options.ngpu),
+        "--output_dir", str(folder),
+        *_data_arguments(recipe, "train", layout.train_set),
+        *_data_arguments(recipe, "valid", options.valid_set),
+        "--train_shape_file", str(stats / "train" / "speech_shape"),
+        "--train_shape_file", str(stats / "train" / text_shape),
+        "--valid_shape_file", str(stats / "valid" / "speech_shape"),
+        "--valid_shape_file", str(stats / "valid" / text_shape),
+    ]  # fmt: skip
+    if arm.config.get("normalize", "global_mvn") == "global_mvn":
+        arguments += ["--normalize", "global_mvn"]
+        arguments += ["--normalize_conf", f"stats_file={stats / 'train' / 'feats_stats.npz'}"]
+    prefix: tuple[str, ...] = ()
+    if options.ngpu > 1 or options.num_nodes > 1:
+        arguments += ["--multiprocessing_distributed", "true"]
+    if options.num_nodes > 1:
+        arguments += ["--dist_launcher", "slurm"]
+        prefix = ("srun", "--nodes", str(options.num_nodes), "--ntasks-per-node", "1")
+    return Job(
+        "espnet2.bin.asr_train",
+        tuple(arguments),
+        log=folder / "train.log",
+        spawn=options.ngpu > 1,
+        prefix=prefix,
+    )
+
+
+def _train(recipe: Recipe, arm: Arm) -> None:
+    folder = recipe.layout.asr_exp(arm.name)
+    _write_config(folder / "train.yaml", arm.config)
+    mend_checkpoint(folder)
+    job = _train_job(recipe, arm)
+    best = (arm.config.get("best_model_criterion") or [["valid", "acc", "max"]])[0]
+    print(f"  {arm.name}: training, log {job.log}", flush=True)
+    watch = TrainingWatch(arm.name, job.log, folder, int(arm.config.get("max_epoch", 40)), criterion=best[1])
+    run_job(job, watch)
+    # Plain ESPnet cannot build our augmentation, and decoding needs none.
+    _write_config(folder / "inference.yaml", {**read_yaml(folder / "config.yaml"), "specaug": None, "specaug_conf": {}})
+
+
+def stage_12(recipe: Recipe) -> Stage:
+    """Decoding of every test set by every arm, in `inference_nj` processes."""
+    layout, options = recipe.layout, recipe.options
+    steps = []
+    for arm in recipe.arms:
+        for name in options.test_sets:
+            folder = layout.decode(arm.name, name)
+            steps.append(
+                recipe.add(
+                    Step(
+                        stage=12,
+                        name=f"{arm.name}-{name}",
+                        folder=folder,
+                        owns_folder=True,
+                        inputs={
+                            "config": read_yaml(options.inference_config),
+                            "model": options.inference_asr_model,
+                        },
+                        needs=(recipe.step(11, arm.name), recipe.step(3, name)),
+                        outputs=(folder / "text",),
+                        commands=tuple(job.command for job in _decode_jobs(recipe, arm, name)),
+                        run=partial(_decode, recipe, arm, name),
+                    )
+                )
+            )
+    return Stage(12, TITLES[12], tuple(steps))
+
+
+def _decode_jobs(recipe: Recipe, arm: Arm, name: str) -> list[Job]:
+    layout, options = recipe.layout, recipe.options
+    logs = layout.decode(arm.name, name) / "logdir"
+    experiment = layout.asr_exp(arm.name)
+    return [
+        Job(
+            "espnet2.bin.asr_inference",
+            (
+                "--config", str(options.inference_config),
+                "--ngpu", str(min(options.ngpu, 1)),
+                "--data_path_and_name_and_type", f"{layout.dump(name) / 'wav.scp'},speech,sound",
+                "--key_file", str(logs / f"keys.{n}.scp"),
+                "--asr_train_config", str(experiment / "inference.yaml"),
+                "--asr_model_file", str(experiment / options.inference_asr_model),
+                "--output_dir", str(logs / f"output.{n}"),
+            ),
+            log=logs / f"asr_inference.{n}.log",
+        )
+        for n in range(1, options.inference_nj + 1)
+    ]  # fmt: skip
+
+
+def _decode(recipe: Recipe, arm: Arm, name: str) -> None:
+    layout, options = recipe.layout, recipe.options
+    folder = layout.decode(arm.name, name)
+    logs = folder / "logdir"
+    # Parts of an earlier attempt are not trusted: a writer that was killed leaves its last line cut off.
+    shutil.rmtree(logs, ignore_errors=True)
+    audio = read_table(layout.dump(name) / "wav.scp")
+    # Longest first and dealt out in turn: the processes end at about the same time.
+    samples = read_table(layout.dump(name) / "utt2num_samples")
+    order = sorted(audio, key=lambda utt: (-int(samples[utt]), utt))
+    jobs = _decode_jobs(recipe, arm, name)[: max(1, min(options.inference_nj, len(order)))]
+    for n, _ in enumerate(jobs):
+        with atomic_file(logs / f"keys.{n + 1}.scp") as part:
+            part.writelines(f"{utt} {audio[utt]}\n" for utt in order[n :: len(jobs)])
+
+    def decoded() -> int:
+        return sum(_count(job.log, b"best hypo:") for job in jobs)
+
+    progress, watch = count_progress(f"{arm.name}, {name}: decoding", len(order), decoded)
+    with progress:
+        run_jobs(jobs, len(jobs), watch)
+        watch()
+    hypotheses: dict[str, str] = {}
+    for n, _ in enumerate(jobs):
+        hypotheses.update(read_table(logs / f"output.{n + 1}" / "1best_recog" / "text"))
+    with atomic_file(folder / "text") as handle:
+        handle.writelines(f"{utt} {hypotheses[utt].strip()}".rstrip() + "\n" for utt in sorted(hypotheses))
+
+
+def _count(log: Path, mark: bytes) -> int:
+    return log.read_bytes().count(mark) if log.exists() else 0
+
+
+def stage_15(recipe: Recipe) -> Stage:
+    """Each recogniser as a zip that plain ESPnet loads, without this package."""
+    layout, options = recipe.layout, recipe.options
+    steps = []
+    for arm in recipe.arms:
+        experiment = layout.asr_exp(arm.name)
+        archive = experiment / f"{experiment.name}.zip"
+        job = _pack_job(recipe, arm, archive)
+        steps.append(
+            recipe.add(
+                Step(
+                    stage=15,
+                    name=arm.name,
+                    folder=experiment,
+                    inputs={"model": options.inference_asr_model},
+                    needs=(recipe.step(11, arm.name),),
+                    outputs=(archive,),
+                    commands=(job.command,),
+                    run=partial(_pack, experiment, job),
+                )
+            )
+        )
+    return Stage(15, TITLES[15], tuple(steps))
+
+
+def _pack_job(recipe: Recipe, arm: Arm, archive: Path) -> Job:
+    layout, options = recipe.layout, recipe.options
+    experiment = layout.asr_exp(arm.name)
+    # The zip's file is called config.yaml, as people expect; its content is inference.yaml's.
+    arguments = [
+        "asr",
+        "--asr_train_config", str(experiment / "pack" / "config.yaml"),
+        "--asr_model_file", str(experiment / options.inference_asr_model),
+        "--outpath", str(archive),
+    ]  # fmt: skip
+    if options.token_type == "bpe":
+        arguments += ["--option", str(layout.bpe_model)]
+    if arm.config.get("normalize", "global_mvn") == "global_mvn":
+        arguments += ["--option", str(layout.asr_stats / "train" / "feats_stats.npz")]
+    return Job("espnet2.bin.pack", tuple(arguments), log=experiment / "pack.log")
+
+
+def _pack(experiment: Path, job: Job) -> None:
+    with atomic_dir(experiment / "pack") as folder:
+        shutil.copyfile(experiment / "inference.yaml", folder / "config.yaml")
+    run_job(job)
+    print(f"  {job.arguments[job.arguments.index('--outpath') + 1]}", flush=True)
+
+
+def _text_arguments(recipe: Recipe) -> list[str]:
+    layout, options = recipe.layout, recipe.options
+    arguments = ["--use_preprocessor", "true", "--token_type", options.token_type]
+    if options.token_type == "bpe":
+        arguments += ["--bpemodel", str(layout.bpe_model)]
+    return [*arguments, "--token_list", str(layout.token_list)]
+
+
+def _data_arguments(recipe: Recipe, mode: str, name: str) -> Sequence[str]:
+    folder = recipe.layout.dump(name)
+    option = f"--{mode}_data_path_and_name_and_type"
+    return (option, f"{folder / 'wav.scp'},speech,sound", option, f"{folder / 'text'},text,text")
+
+
+def _write_config(path: Path, config: dict) -> None:
+    with atomic_file(path) as handle:
+        yaml.safe_dump(config, handle, sort_keys=False, allow_unicode=True)
+
+
+TITLES = {
+    10: "statistics of the recogniser's features",
+    11: "training of the recogniser, one experiment an arm",
+    12: "decoding",
+    15: "packing",
+}

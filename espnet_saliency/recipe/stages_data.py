@@ -1,0 +1,222 @@
+"""Stages 1 to 5: from the corpus on disk to audio and tokens that training reads."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from functools import partial
+
+from espnet_saliency import corpora
+from espnet_saliency.datadir.audio import format_audio
+from espnet_saliency.datadir.filter import filter_data_dir
+from espnet_saliency.datadir.kaldi import iter_table
+from espnet_saliency.datadir.prepare import DataDirCounts, write_data_dir
+from espnet_saliency.datadir.rejection import RejectionLog, check_reject_share
+from espnet_saliency.datadir.speed import perturb_speed
+from espnet_saliency.datadir.tokens import make_token_list
+from espnet_saliency.datadir.validate import validate_data_dir
+from espnet_saliency.errors import UserError
+from espnet_saliency.progress import duration
+from espnet_saliency.recipe.recipe import Recipe, digest_if_there
+from espnet_saliency.recipe.steps import Stage, Step
+
+FS = 16_000
+"""Sampling rate of all formatted audio, in Hz."""
+
+
+def stage_1(recipe: Recipe) -> Stage:
+    """The corpus to validated data directories."""
+    options, layout = recipe.options, recipe.layout
+    module = corpora.load(options.corpus)
+    inputs = {
+        "corpus": options.corpus,
+        "corpus_dir": str(options.corpus_dir),
+        "corpus_options": {name: _plain(value) for name, value in asdict(recipe.given.corpus).items()},
+        "seed": options.seed,
+    }
+    # A table that was edited is another corpus; audio is taken to be what it was.
+    if options.corpus_dir and options.corpus_dir.is_dir() and hasattr(module, "tables"):
+        paths = module.tables(options.corpus_dir, recipe.given.corpus)
+        inputs["tables"] = {str(path): digest_if_there(path) for path in paths}
+    sets = [options.train_set, options.valid_set, *options.test_sets]
+    step = recipe.add(
+        Step(
+            stage=1,
+            name="corpus",
+            folder=options.datadir,
+            inputs=inputs,
+            outputs=tuple(layout.data(name) / "wav.scp" for name in sets),
+            run=partial(_prepare_corpus, recipe, sets),
+        )
+    )
+    return Stage(1, TITLES[1], (step,))
+
+
+def _plain(value):
+    return list(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
+
+
+def _prepare_corpus(recipe: Recipe, needed: list[str]) -> None:
+    options, layout = recipe.options, recipe.layout
+    if options.corpus_dir is None:
+        raise UserError(f"--corpus_dir DIR is needed: where is the corpus {options.corpus}?")
+    corpus = corpora.load(options.corpus).prepare(options.corpus_dir, recipe.given.corpus, options.seed)
+    for name in needed:
+        if name not in corpus.sets:
+            raise UserError(
+                f"{options.corpus} has no set {name}, but {', '.join(corpus.sets)}: name the sets with "
+                f"--train_set, --valid_set and --test_sets"
+            )
+    counts: dict[str, DataDirCounts] = {}
+    with RejectionLog(options.datadir / "rejected.tsv") as log:
+        for name, utterances in corpus.sets.items():
+            counts[name] = write_data_dir(layout.data(name), utterances, log, options.nj)
+            validate_data_dir(layout.data(name))
+        log.extend(corpus.rejected)
+        total = log.count + sum(count.utterances for count in counts.values())
+        check_reject_share(log, total, options.max_reject, f"stage 1 of {options.corpus}")
+        broken = log.count
+        # Left out on purpose: listed with the others, but no sign of a broken corpus.
+        log.extend(corpus.excluded)
+    for name, count in counts.items():
+        accents = ", ".join(f"{accent} {n}" for accent, n in sorted(count.accents.items()))
+        print(
+            f"  {name}: {count.utterances} utterances, {count.speakers} speakers, "
+            f"{duration(count.seconds)}{'; ' + accents if accents else ''}"
+        )
+    for note in corpus.notes:
+        print(f"  note: {note}")
+    if broken or corpus.excluded:
+        print(
+            f"  {broken} rejected, {len(corpus.excluded)} left out on purpose, each with its reason "
+            f"in {options.datadir / 'rejected.tsv'}"
+        )
+
+
+def stage_2(recipe: Recipe) -> Stage:
+    """Copies of the training set at other speeds."""
+    options, layout = recipe.options, recipe.layout
+    if not options.speed_perturb_factors:
+        return Stage(2, TITLES[2], note="no --speed_perturb_factors asked for")
+    source, target = layout.data(options.train_set), layout.data(layout.train_set)
+    step = recipe.add(
+        Step(
+            stage=2,
+            name=layout.train_set,
+            folder=target,
+            inputs={"speed_perturb_factors": list(options.speed_perturb_factors)},
+            needs=(recipe.step(1, "corpus"),),
+            outputs=(target / "wav.scp",),
+            run=partial(perturb_speed, source, target, options.speed_perturb_factors),
+        )
+    )
+    return Stage(2, TITLES[2], (step,))
+
+
+def stage_3(recipe: Recipe) -> Stage:
+    """One mono FLAC file an utterance; training and validation sets into dump/raw/org, to be filtered."""
+    options, layout = recipe.options, recipe.layout
+    steps = []
+    for name in layout.formatted_sets:
+        target = _formatted(recipe, name)
+        before = (2, name) if (2, name) in recipe.steps else (1, "corpus")
+        steps.append(
+            recipe.add(
+                Step(
+                    stage=3,
+                    name=name,
+                    folder=target,
+                    inputs={"fs": FS},
+                    needs=(recipe.step(*before),),
+                    outputs=(target / "wav.scp",),
+                    run=partial(
+                        format_audio, layout.data(name), target, FS, options.nj, options.max_reject
+                    ),
+                )
+            )
+        )
+    return Stage(3, TITLES[3], tuple(steps))
+
+
+def _formatted(recipe: Recipe, name: str):
+    """Where stage 3 writes a set: test sets to their place, the others beside it."""
+    dump = recipe.layout.dump(name)
+    return dump if name in recipe.options.test_sets else dump.parent / "org" / name
+
+
+def stage_4(recipe: Recipe) -> Stage:
+    """Training and validation sets without what is too short, too long or empty; never a test set."""
+    options, layout = recipe.options, recipe.layout
+    steps = []
+    for name in (layout.train_set, options.valid_set):
+        steps.append(
+            recipe.add(
+                Step(
+                    stage=4,
+                    name=name,
+                    folder=layout.dump(name),
+                    inputs={
+                        "min_wav_duration": options.min_wav_duration,
+                        "max_wav_duration": options.max_wav_duration,
+                    },
+                    needs=(recipe.step(3, name),),
+                    outputs=(layout.dump(name) / "wav.scp",),
+                    run=partial(_filter, recipe, name),
+                )
+            )
+        )
+    return Stage(4, TITLES[4], tuple(steps))
+
+
+def _filter(recipe: Recipe, name: str) -> None:
+    options, target = recipe.options, recipe.layout.dump(name)
+    result = filter_data_dir(
+        _formatted(recipe, name), target, options.min_wav_duration, options.max_wav_duration
+    )
+    total = result.kept + result.rejected
+    if result.rejected > options.max_reject * total:
+        raise UserError(
+            f"stage 4: {result.rejected} of {total} utterances of {name} would be dropped "
+            f"({result.why}), more than --max_reject {options.max_reject:g}: see "
+            f"{target / 'rejected.tsv'}; change --min_wav_duration, --max_wav_duration or --max_reject"
+        )
+    dropped = f", {result.rejected} dropped: {result.why}; see {target / 'rejected.tsv'}"
+    print(f"  {name}: {result.kept} of {total} utterances{dropped if result.rejected else ''}")
+
+
+def stage_5(recipe: Recipe) -> Stage:
+    """Tokens, from the training set's texts."""
+    options, layout = recipe.options, recipe.layout
+    inputs: dict = {"token_type": options.token_type}
+    outputs = [layout.token_list]
+    if options.token_type == "bpe":
+        inputs["nbpe"] = options.nbpe
+        outputs.append(layout.bpe_model)
+    step = recipe.add(
+        Step(
+            stage=5,
+            name="tokens",
+            folder=layout.token_dir,
+            inputs=inputs,
+            needs=(recipe.step(4, layout.train_set),),
+            outputs=tuple(outputs),
+            run=partial(_make_tokens, recipe),
+        )
+    )
+    return Stage(5, TITLES[5], (step,))
+
+
+def _make_tokens(recipe: Recipe) -> None:
+    options, layout = recipe.options, recipe.layout
+    texts = (text for _, text in iter_table(layout.dump(layout.train_set) / "text"))
+    path = make_token_list(texts, layout.token_dir, options.token_type, options.nbpe)
+    count = len(path.read_text(encoding="utf-8").splitlines())
+    print(f"  {count} tokens: {path}")
+
+
+TITLES = {
+    1: "corpus to data directories",
+    2: "speed perturbation of the training set",
+    3: "16 kHz mono FLAC, one file an utterance",
+    4: "training and validation sets without what is too short, too long or empty",
+    5: "token list",
+}

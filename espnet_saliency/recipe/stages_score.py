@@ -1,0 +1,169 @@
+"""Stages 13 and 14: scores, and the comparison of the arms."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+
+from espnet_saliency.recipe.options import ROOT, RecipeOptions
+from espnet_saliency.recipe.recipe import Recipe
+from espnet_saliency.recipe.steps import Stage, Step
+from espnet_saliency.scoring.comparison import ArmDecode, compare, write_comparison
+from espnet_saliency.scoring.report import ReportInputs, write_report
+from espnet_saliency.scoring.score_folder import score_decode
+from espnet_saliency.scoring.tables import environment, set_size, write_results
+
+
+def stage_13(recipe: Recipe) -> Stage:
+    """WER and CER of every arm and set, overall and by accent; RESULTS.md."""
+    options, layout = recipe.options, recipe.layout
+    steps = []
+    for arm in recipe.arms:
+        for name in options.test_sets:
+            folder = layout.decode(arm.name, name)
+            steps.append(
+                recipe.add(
+                    Step(
+                        stage=13,
+                        name=f"{arm.name}-{name}",
+                        folder=folder,
+                        inputs={"scoring_text": options.scoring_text},
+                        needs=(recipe.step(12, f"{arm.name}-{name}"),),
+                        outputs=(folder / "score_wer" / "result.txt", folder / "score_cer" / "result.txt"),
+                        run=partial(_score, recipe, arm.name, name),
+                    )
+                )
+            )
+    results = Step(
+        stage=13,
+        name="results",
+        folder=options.expdir,
+        inputs={"command": recipe.given.command},
+        needs=tuple(steps),
+        outputs=(options.expdir / "RESULTS.md",),
+        run=partial(_write_results, recipe),
+    )
+    return Stage(13, TITLES[13], (*steps, recipe.add(results)))
+
+
+def _score(recipe: Recipe, arm: str, name: str) -> None:
+    layout, options = recipe.layout, recipe.options
+    scores = score_decode(layout.decode(arm, name), layout.dump(name), options.scoring_text)
+    wer, cer = (scores[metric].rate() for metric in ("wer", "cer"))
+    print(f"  {arm}, {name}: WER {wer.rate:.1f} %, CER {cer.rate:.1f} %, {wer.words} words")
+
+
+def _decodes(recipe: Recipe) -> list[ArmDecode]:
+    layout, options = recipe.layout, recipe.options
+    return [
+        ArmDecode(
+            name=arm.name,
+            experiment=layout.asr_exp(arm.name),
+            decode=layout.decode(arm.name, "x").parent.name,
+            sets=options.test_sets,
+            command=recipe.given.command,
+            train_seconds=_seconds(recipe.step(11, arm.name)),
+        )
+        for arm in recipe.arms
+    ]
+
+
+def _seconds(step: Step) -> float | None:
+    stamp = step.read_stamp()
+    return stamp["seconds"] if stamp else None
+
+
+def _data_dirs(recipe: Recipe) -> dict[str, Path]:
+    options, layout = recipe.options, recipe.layout
+    return {name: layout.dump(name) for name in (layout.train_set, options.valid_set, *options.test_sets)}
+
+
+def _write_results(recipe: Recipe) -> None:
+    path = recipe.options.expdir / "RESULTS.md"
+    write_results(path, _decodes(recipe), _data_dirs(recipe), recipe.layout.train_set, environment(ROOT))
+    print(f"  {path}")
+
+
+def stage_14(recipe: Recipe) -> Stage:
+    """Differences between the arms with intervals and tests; the page that tells them."""
+    options, layout = recipe.options, recipe.layout
+    needs = [recipe.step(13, f"{a.name}-{name}") for a in recipe.arms for name in options.test_sets]
+    # The page shows the classifier and its maps too, where there are any.
+    needs += [recipe.steps[key] for key in ((8, "evaluation"), (9, "saliency")) if key in recipe.steps]
+    step = recipe.add(
+        Step(
+            stage=14,
+            name="report",
+            folder=layout.report,
+            inputs={
+                "bootstrap_draws": options.bootstrap_draws,
+                "seed": options.seed,
+                "command": recipe.given.command,
+            },
+            needs=tuple(needs),
+            outputs=(layout.report / "index.html", layout.report / "comparison.json"),
+            run=partial(_report, recipe),
+        )
+    )
+    return Stage(14, TITLES[14], (step,))
+
+
+def _report(recipe: Recipe) -> None:
+    options, layout = recipe.options, recipe.layout
+    decodes = _decodes(recipe)
+    comparison = compare(
+        decodes,
+        baseline=_baseline(options),
+        corpus=options.corpus,
+        draws=options.bootstrap_draws,
+        seed=options.seed,
+    )
+    write_comparison(layout.report / "comparison.json", comparison)
+    evaluation = layout.accent_exp / "eval" / "results.json"
+    faithfulness = layout.saliency_exp / "faithfulness.json"
+    pictures = layout.saliency_exp / "pictures.json"
+    page = write_report(
+        layout.report,
+        ReportInputs(
+            comparison=comparison,
+            title=f"Saliency masking on {options.corpus}",
+            classifier=_read_json(evaluation),
+            faithfulness=_read_json(faithfulness),
+            pictures=_read_json(pictures) or (),
+            runs={
+                decode.name: {
+                    "command": recipe.given.command,
+                    "train_seconds": decode.train_seconds,
+                    "experiment": str(decode.experiment),
+                }
+                for decode in decodes
+            },
+            data={name: vars(set_size(folder)) for name, folder in _data_dirs(recipe).items()},
+            environment=environment(ROOT),
+            command=recipe.given.command,
+            seed=str(options.seed),
+            language=options.lang,
+            sources={
+                name: path
+                for name, path in (("classifier", evaluation), ("faithfulness", faithfulness))
+                if path.exists()
+            },
+            base=options.expdir,
+        ),
+    )
+    print(f"  the answer: {page}")
+
+
+def _baseline(options: RecipeOptions) -> str:
+    return "specaug" if "specaug" in options.arms else options.arms[0]
+
+
+def _read_json(path: Path):
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+TITLES = {
+    13: "scoring: WER and CER, overall and by accent",
+    14: "comparison of the arms, report",
+}

@@ -1,0 +1,253 @@
+"""Do the maps show what the classifier relies on? Deletion curves on speakers it never heard.
+
+The patches of each utterance are hidden in some order, and the classifier is asked again (deletion:
+Petsiuk, Das and Saenko, "RISE", BMVC 2018). Where a map is faithful, hiding the most salient patches
+costs accuracy fast, hiding the least salient ones costs nothing, and random patches lie between.
+`rolled` hides the same shapes half an utterance later: what location alone is worth.
+
+A faithful map is worth no more than its classifier: the gap is as wide for one that tells accents no
+better than chance, so its balanced accuracy stands beside the curves. And a map that stays the same
+when the weights are drawn anew shows the input, not the classifier (Adebayo et al., "Sanity Checks
+for Saliency Maps", NeurIPS 2018): the rank correlation of the two should be near zero.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from espnet_saliency.accent.classifier import AccentClassifier
+from espnet_saliency.files import atomic_file
+from espnet_saliency.progress import Progress
+from espnet_saliency.saliency.cam import ClassActivation, grad_cam, saliency_map
+from espnet_saliency.saliency.heldout import batches, read_labelled
+from espnet_saliency.saliency.masking import MaskPolicy, draw, fill, place
+
+SHARES = (0.05, 0.1, 0.2, 0.3, 0.5)
+ORDERS = ("salient", "random", "least", "rolled")
+DRAWS = 2000
+"""Bootstrap draws."""
+
+
+def faithfulness(
+    classifier: AccentClassifier,
+    data: Path,
+    folder: Path,
+    shares: Sequence[float] = SHARES,
+    policy: MaskPolicy = MaskPolicy(),
+    limit: int | None = 1000,
+    device: str = "cpu",
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Measure how faithful the maps are on one set; write faithfulness.json and faithfulness.png.
+
+    Args:
+        classifier: the accent classifier.
+        data: dump folder of a set whose speakers the classifier did not train on.
+        folder: where the files go, e.g. exp/saliency_….
+        shares: hidden shares of an utterance's cells, in [0, 1].
+        policy: size and fill of the patches, as in training; the rest of it has no say here.
+        limit: at most this many utterances, evenly spaced.
+        device: where the classifier runs.
+        seed: of random orders, random weights and the bootstrap.
+
+    Returns:
+        {"set", "shares", "curves": {order: accuracies}, "intervals": {order: [[low, high], …]} (95 %,
+        bootstrap over speakers), "untouched" (accuracy), "balanced_accuracy", "chance",
+        "random_weights_correlation" (mean rank correlation; None where it is defined nowhere),
+        "utterances", "speakers", "left_out", …}; all rates are shares of one.
+
+    Raises:
+        UserError: no utterance of an accent that the classifier knows; a file that cannot be read.
+    """
+    utterances, left_out = read_labelled(data, classifier, limit)
+    policy = dataclasses.replace(
+        policy,
+        apply_prob=1.0,
+        temperature=0.0,
+        uniform_mix=0.0,
+        min_unmasked_frames=0,
+        shift_grid=False,
+    )
+    classifier = classifier.to(device)
+    stranger = random_weights(classifier, seed)
+    generator = torch.Generator().manual_seed(seed)
+    speakers: list[str] = []
+    accents: list[int] = []
+    hits: list[np.ndarray] = []  # (1 + orders * shares,) of each utterance
+    correlations: list[float] = []
+    with Progress(f"faithfulness on {data.name}", len(utterances)) as progress:
+        for batch in batches(utterances, classifier, device):
+            heard, cam = _delete(classifier, batch.feats, batch.lengths, shares, policy, generator)
+            hits.extend((heard == batch.accents).T.cpu().numpy())
+            other = grad_cam(stranger, batch.feats, batch.lengths, cam.target)
+            correlations += rank_correlations(cam, other)
+            speakers += [one.speaker for one in batch.utterances]
+            accents += [one.accent for one in batch.utterances]
+            progress.advance(len(batch.utterances))
+
+    right = np.array(hits, dtype=float)
+    rates, low, high = bootstrap(right, speakers, seed)
+    curves, intervals = {}, {}
+    for number, order in enumerate(ORDERS):
+        columns = slice(1 + number * len(shares), 1 + (number + 1) * len(shares))
+        curves[order] = rates[columns].tolist()
+        intervals[order] = np.stack([low[columns], high[columns]], axis=1).tolist()
+    of_accent = np.array(accents)
+    present = sorted(Counter(accents))
+    result = {
+        "set": data.name,
+        "shares": list(shares),
+        "curves": curves,
+        "intervals": intervals,
+        "untouched": float(rates[0]),
+        "untouched_interval": [float(low[0]), float(high[0])],
+        "balanced_accuracy": float(np.mean([right[of_accent == a, 0].mean() for a in present])),
+        "chance": 1 / len(present),
+        "random_weights_correlation": float(np.mean(correlations)) if correlations else None,
+        "utterances": len(utterances),
+        "speakers": len(set(speakers)),
+        "left_out": left_out,
+        "patch": [policy.patch_frames, policy.patch_bins],
+        "fill": policy.fill,
+        "seed": seed,
+        "classifier": classifier.digest,
+    }
+    with atomic_file(folder / "faithfulness.json") as handle:
+        json.dump(result, handle, indent=1, ensure_ascii=False)
+        handle.write("\n")
+    plot(result, folder / "faithfulness.png")
+    return result
+
+
+def _delete(
+    classifier: AccentClassifier,
+    feats: Tensor,
+    lengths: Tensor,
+    shares: Sequence[float],
+    policy: MaskPolicy,
+    generator: torch.Generator,
+) -> tuple[Tensor, ClassActivation]:
+    """(1 + orders * shares, B), what the classifier hears untouched and after each deletion."""
+    size = (feats.size(1), feats.size(2))
+    with torch.no_grad():
+        maps, cam = saliency_map(classifier, feats, lengths)
+        draws = draw(feats.size(0), size, policy, generator)
+        heard = [cam.logits.argmax(dim=-1)]
+        by_order = {
+            "salient": maps,
+            "random": None,
+            "least": 1.0 - maps,
+            "rolled": roll_in_time(maps, lengths),
+        }
+        for order in ORDERS:
+            for share in shares:
+                # The same draws at each share: what is hidden at 5 % is hidden at 10 % as well.
+                fixed = draws._replace(share=torch.full_like(draws.share, share))
+                mask = place(fixed, by_order[order], lengths, size, policy)
+                hidden = fill(feats, mask, lengths, policy.fill, generator)
+                heard.append(classifier(hidden, lengths).argmax(dim=-1))
+    return torch.stack(heard), cam
+
+
+def roll_in_time(maps: Tensor, lengths: Tensor) -> Tensor:
+    """(B, T, F), (B,) -> each map half its utterance later, its end brought to the front."""
+    frames = torch.arange(maps.size(1), device=maps.device)
+    source = (frames - lengths[:, None] // 2) % lengths[:, None]
+    index = torch.where(frames < lengths[:, None], source, frames)
+    return maps.gather(1, index[:, :, None].expand_as(maps))
+
+
+def random_weights(classifier: AccentClassifier, seed: int) -> AccentClassifier:
+    """A copy whose weights are drawn anew; torch's random state stays as it is."""
+    stranger = copy.deepcopy(classifier)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for module in stranger.modules():
+            if hasattr(module, "reset_parameters"):
+                module.reset_parameters()
+    return stranger
+
+
+def rank_correlations(first: ClassActivation, second: ClassActivation) -> list[float]:
+    """Spearman's correlation of two maps of each utterance, where neither is the same everywhere."""
+    from scipy.stats import spearmanr
+
+    correlations = []
+    for one, other, length in zip(first.map.cpu(), second.map.cpu(), first.lengths.tolist()):
+        one, other = one[:length].flatten().numpy(), other[:length].flatten().numpy()
+        if np.ptp(one) > 0 and np.ptp(other) > 0:
+            correlations.append(float(spearmanr(one, other).statistic))
+    return correlations
+
+
+def bootstrap(
+    right: np.ndarray, speakers: Sequence[str], seed: int, draws: int = DRAWS
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Accuracies with 95 % percentile intervals; whole speakers are drawn, not utterances.
+
+    Args:
+        right: (utterances, conditions), 1 where the classifier was right.
+        speakers: of each utterance.
+        seed: of the draws.
+        draws: how many.
+
+    Returns:
+        accuracy, lower and upper end, (conditions,) each.
+    """
+    names = sorted(set(speakers))
+    row = {name: number for number, name in enumerate(names)}
+    hits = np.zeros((len(names), right.shape[1]))
+    count = np.zeros(len(names))
+    for name, one in zip(speakers, right):
+        hits[row[name]] += one
+        count[row[name]] += 1
+    times = np.random.default_rng(seed).multinomial(
+        len(names), np.full(len(names), 1 / len(names)), size=draws
+    )
+    drawn = (times @ hits) / (times @ count)[:, None]
+    low, high = np.percentile(drawn, [2.5, 97.5], axis=0)
+    return right.mean(axis=0), low, high
+
+
+def plot(result: dict[str, Any], path: Path) -> None:
+    """Draw the curves with their intervals as a PNG."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure((6.4, 4.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    hidden = [0.0, *(100 * share for share in result["shares"])]
+    names = {
+        "salient": "most salient",
+        "random": "at random",
+        "least": "least salient",
+        "rolled": "most salient, shifted in time",
+    }
+    for (order, curve), marker in zip(result["curves"].items(), "osv^"):
+        accuracy = 100 * np.array([result["untouched"], *curve])
+        low, high = 100 * np.array([result["untouched_interval"], *result["intervals"][order]]).T
+        (line,) = axes.plot(hidden, accuracy, marker=marker, label=names[order])
+        axes.fill_between(hidden, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
+    chance = 100 * result["chance"]
+    axes.axhline(chance, color="grey", linestyle=":", label=f"chance ({chance:.1f} %)")
+    axes.set_xlabel("hidden, % of the spectrogram")
+    axes.set_ylabel("accuracy of the classifier, %")
+    axes.set_ylim(-2, 102)
+    axes.set_title(
+        f"{result['set']}: {result['utterances']} utterances of {result['speakers']} speakers, "
+        f"balanced accuracy {100 * result['balanced_accuracy']:.1f} %",
+        fontsize=10,
+    )
+    axes.legend()
+    with atomic_file(path, "wb") as handle:
+        figure.savefig(handle, format="png", dpi=120)

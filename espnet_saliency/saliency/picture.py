@@ -1,0 +1,251 @@
+"""Pictures of what the classifier hears: one utterance with map and mask, and the average by accent.
+
+    python -m espnet_saliency.saliency.picture AUDIO --classifier exp/accent_… --out picture.png
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from pathlib import Path
+from typing import Any, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from espnet_saliency.accent.classifier import AccentClassifier
+from espnet_saliency.accent.features import FeatureSettings
+from espnet_saliency.errors import UserError
+from espnet_saliency.files import atomic_file
+from espnet_saliency.saliency.cam import saliency_map
+from espnet_saliency.saliency.heldout import Labelled, batches, log_mel, read_audio, read_labelled
+from espnet_saliency.saliency.masking import MaskPolicy, sample_mask
+
+HERTZ = (250, 500, 1000, 2000, 4000, 8000, 16000)
+"""Ticks of the frequency axes."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Explanation:
+    """What a classifier makes of one utterance of T frames and F mel bins."""
+
+    feats: np.ndarray
+    """(T, F), log-mel, natural logarithm."""
+    saliency: np.ndarray
+    """(T, F), in [0, 1]."""
+    mask: np.ndarray
+    """(T, F) bool, one draw of the mask."""
+    accent: str
+    """The accent that was heard."""
+    posterior: float
+    """Its probability."""
+
+
+def explain(
+    classifier: AccentClassifier,
+    feats: Tensor,
+    policy: MaskPolicy = MaskPolicy(),
+    seed: int = 0,
+) -> Explanation:
+    """Map and one mask of an utterance.
+
+    Args:
+        classifier: the accent classifier.
+        feats: (T, F), log-mel, not normalised.
+        policy: as in training, but that the utterance always takes part.
+        seed: of the mask.
+    """
+    policy = dataclasses.replace(policy, apply_prob=1.0)
+    generator = torch.Generator().manual_seed(seed)
+    batch, lengths = feats[None], torch.tensor([len(feats)], device=feats.device)
+    with torch.no_grad():
+        saliency, cam = saliency_map(classifier, batch, lengths)
+        mask = sample_mask(saliency, lengths, tuple(feats.shape), policy, generator)
+    posterior = cam.logits.softmax(dim=-1)[0]
+    heard = int(posterior.argmax())
+    arrays = (tensor[0].cpu().numpy() for tensor in (batch, saliency, mask))
+    return Explanation(*arrays, classifier.accents[heard], float(posterior[heard]))
+
+
+def caption(explanation: Explanation, name: str, accent: str | None = None) -> str:
+    """One line: what is shown, what was heard, how much the mask hides."""
+    truth = "" if accent is None else f" ({accent})"
+    return (
+        f"{name}{truth}: heard as {explanation.accent} ({100 * explanation.posterior:.0f} %), "
+        f"{100 * explanation.mask.mean():.0f} % masked"
+    )
+
+
+def draw_utterance(
+    explanation: Explanation, features: FeatureSettings, title: str, path: Path
+) -> None:
+    """Three panels as a PNG: log-mel, map, and log-mel with one mask; axes in s and Hz."""
+    figure = _figure(7.0, 6.6)
+    panels = figure.subplots(3, 1, sharex=True)
+    frames = len(explanation.feats)
+    extent = (0.0, frames * features.hop_length / features.fs, -0.5, features.n_mels - 0.5)
+    shown = dict(origin="lower", aspect="auto", extent=extent, interpolation="nearest")
+    low, high = np.percentile(explanation.feats, [2, 99.5])
+    grey = dict(cmap="gray_r", vmin=low, vmax=high, **shown)
+    panels[0].imshow(explanation.feats.T, **grey)
+    panels[0].set_title("log-mel spectrogram", fontsize=10)
+    panels[1].imshow(explanation.feats.T, **grey)
+    shades = panels[1].imshow(
+        explanation.saliency.T, cmap="magma", vmin=0, vmax=1, alpha=0.75, **shown
+    )
+    panels[1].set_title(f"what says “{explanation.accent}”", fontsize=10)
+    figure.colorbar(shades, ax=panels[1], pad=0.01, label="saliency")
+    panels[2].imshow(explanation.feats.T, **grey)
+    hidden = np.ma.masked_where(~explanation.mask, np.ones_like(explanation.feats))
+    panels[2].imshow(hidden.T, cmap="Blues", vmin=0, vmax=1.4, alpha=0.8, **shown)
+    panels[2].set_title("one draw of the mask", fontsize=10)
+    panels[2].set_xlabel("time, s")
+    positions, labels = _mel_ticks(features)
+    for panel in panels:
+        panel.set_yticks(positions, labels)
+        panel.set_ylabel("frequency, Hz")
+    figure.suptitle(title, fontsize=10)
+    _save(figure, path)
+
+
+def accent_profiles(
+    classifier: AccentClassifier, utterances: Sequence[Labelled], device: str = "cpu"
+) -> dict[str, np.ndarray]:
+    """Average map over frequency, (F,), of each accent's utterances, for their true accent.
+
+    An utterance counts as one, however long it is.
+    """
+    sums: dict[int, np.ndarray] = {}
+    counts: dict[int, int] = {}
+    for batch in batches(list(utterances), classifier, device):
+        maps, _ = saliency_map(classifier, batch.feats, batch.lengths, batch.accents)
+        profiles = (maps.sum(dim=1) / batch.lengths[:, None]).double().cpu().numpy()
+        for accent, profile in zip(batch.accents.tolist(), profiles):
+            sums[accent] = sums.get(accent, 0.0) + profile
+            counts[accent] = counts.get(accent, 0) + 1
+    return {classifier.accents[accent]: sums[accent] / counts[accent] for accent in sorted(sums)}
+
+
+def draw_profiles(profiles: dict[str, np.ndarray], features: FeatureSettings, path: Path) -> None:
+    """Average saliency over frequency, a row an accent, as a PNG."""
+    figure = _figure(7.0, 1.6 + 0.3 * len(profiles))
+    axes = figure.subplots()
+    shades = axes.imshow(
+        np.stack(list(profiles.values())), aspect="auto", cmap="magma", interpolation="nearest"
+    )
+    axes.set_yticks(range(len(profiles)), list(profiles))
+    axes.set_xticks(*_mel_ticks(features))
+    axes.set_xlabel("frequency, Hz")
+    axes.set_title("where each accent is heard, average over utterances", fontsize=10)
+    figure.colorbar(shades, ax=axes, label="saliency")
+    _save(figure, path)
+
+
+def draw_pictures(
+    classifier: AccentClassifier,
+    data: Path,
+    folder: Path,
+    policy: MaskPolicy = MaskPolicy(),
+    limit: int | None = 1000,
+    device: str = "cpu",
+    seed: int = 0,
+) -> list[dict[str, str]]:
+    """Pictures of a set: the first utterance of each accent, and the average by accent.
+
+    Args:
+        classifier: the accent classifier.
+        data: dump folder of the set.
+        folder: where the PNG files go.
+        policy: of the masks that are shown.
+        limit: utterances that the average is taken over, evenly spaced.
+        device: where the classifier runs.
+        seed: of the masks.
+
+    Returns:
+        [{"png": path, "caption": text}, …], the average first.
+
+    Raises:
+        UserError: no utterance of an accent that the classifier knows; a file that cannot be read.
+    """
+    classifier = classifier.to(device)
+    utterances, _ = read_labelled(data, classifier, limit)
+    path = folder / "average_by_accent.png"
+    draw_profiles(accent_profiles(classifier, utterances, device), classifier.features, path)
+    pictures = [
+        {
+            "png": str(path),
+            "caption": f"Average saliency over frequency, {len(utterances)} utterances of {data.name}",
+        }
+    ]
+    first: dict[int, Labelled] = {}
+    for one in utterances:
+        first.setdefault(one.accent, one)
+    for number in sorted(first):
+        one, accent = first[number], classifier.accents[number]
+        wave = read_audio(one.path, classifier.features.fs)
+        feats, lengths = log_mel(classifier, [wave], device)
+        explanation = explain(classifier, feats[0, : lengths[0]], policy, seed)
+        title = caption(explanation, one.utt_id, accent)
+        path = folder / f"example_{number:02d}.png"
+        draw_utterance(explanation, classifier.features, title, path)
+        pictures.append({"png": str(path), "caption": title})
+    return pictures
+
+
+def _mel_ticks(features: FeatureSettings) -> tuple[list[float], list[str]]:
+    """Positions in mel bins and names of HERTZ within the range of the features."""
+    import librosa
+
+    edges = librosa.mel_frequencies(
+        features.n_mels + 2, fmin=features.fmin, fmax=features.fmax, htk=features.htk
+    )
+    ticks = [hertz for hertz in HERTZ if edges[1] <= hertz <= features.fmax]
+    positions = np.interp(ticks, edges[1:-1], np.arange(features.n_mels))
+    return positions.tolist(), [str(hertz) for hertz in ticks]
+
+
+def _figure(width: float, height: float) -> Any:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure((width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _save(figure: Any, path: Path) -> None:
+    with atomic_file(path, "wb") as handle:
+        figure.savefig(handle, format="png", dpi=110)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Draw one file; 2 where the user has to mend something."""
+    parser = argparse.ArgumentParser(
+        prog="python -m espnet_saliency.saliency.picture",
+        description="Draw what an accent classifier hears in one audio file, and one mask of it.",
+    )
+    parser.add_argument("audio", type=Path, help="audio file, mono or its first channel")
+    parser.add_argument("--classifier", required=True, help="experiment folder of the classifier")
+    parser.add_argument("--out", type=Path, required=True, help="PNG file to write")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the mask")
+    options = parser.parse_args(arguments)
+    try:
+        if not options.audio.is_file():
+            raise UserError(f"{options.audio}: no such audio file")
+        classifier = AccentClassifier.load(options.classifier)
+        wave = read_audio(options.audio, classifier.features.fs)
+        feats, lengths = log_mel(classifier, [wave])
+        explanation = explain(classifier, feats[0, : lengths[0]], seed=options.seed)
+        title = caption(explanation, options.audio.name)
+        draw_utterance(explanation, classifier.features, title, options.out)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(f"{options.out}: {title}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

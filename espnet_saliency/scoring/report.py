@@ -1,0 +1,190 @@
+"""The report: one page that says whether it helped, on which accents, and how sure that is.
+
+`index.html` holds everything it shows (styles, script, drawings, pictures), asks nothing of the
+network, and forbids itself to by its content policy: text from the data cannot run in it even
+where escaping were to fail. `report.md` has the same answer and tables.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from espnet_saliency.files import atomic_file
+from espnet_saliency.scoring import report_figures as figures
+from espnet_saliency.scoring import report_tables as tables
+from espnet_saliency.scoring.report_answer import (
+    Roles,
+    accent_name,
+    answer,
+    arm_name,
+    capital,
+    count,
+    roles,
+    unseen_speakers,
+    warnings,
+)
+from espnet_saliency.scoring.report_inputs import ReportInputs
+from espnet_saliency.scoring.report_markdown import markdown
+
+__all__ = ["ReportInputs", "write_report"]
+
+WORST = 10  # utterances shown for each set and arm; all are in comparison.json
+
+
+@dataclass(frozen=True)
+class Block:
+    """A figure and a table that show the same numbers, below one heading."""
+
+    heading: str
+    figure: figures.Figure | None
+    tables: list[tables.Table]
+
+
+@dataclass(frozen=True)
+class Worst:
+    """The worst utterances of one set and arm; `left_out` more are in comparison.json."""
+
+    caption: str
+    utterances: list[dict[str, Any]]
+    left_out: int
+
+
+def write_report(folder: Path, inputs: ReportInputs) -> Path:
+    """Write index.html and report.md into `folder`, each whole or not at all.
+
+    Args:
+        folder: the report's folder (exp/report), made where it is missing; comparison.json is
+            expected beside the page.
+        inputs: what to show; parts without data are left out.
+
+    Returns:
+        Path of index.html.
+
+    Raises:
+        UserError: a picture is missing or no PNG.
+    """
+    folder = Path(folder)
+    view = _view(inputs, folder)
+    page = _environment().get_template("report.html").render(view)
+    text = markdown(inputs, view)
+    with atomic_file(folder / "report.md") as handle:
+        handle.write(text)
+    with atomic_file(folder / "index.html") as handle:
+        handle.write(page)
+    return folder / "index.html"
+
+
+def _view(inputs: ReportInputs, folder: Path) -> dict[str, Any]:
+    """What the templates print; a part without data is None or empty."""
+    comparison = inputs.comparison
+    script = files("espnet_saliency.scoring").joinpath("templates/report.js").read_text("utf-8")
+    style = files("espnet_saliency.scoring").joinpath("templates/report.css").read_text("utf-8")
+    digest = hashlib.sha256(script.encode("utf-8")).digest()
+    part: Roles = roles(comparison)
+    return {
+        "inputs": inputs,
+        "comparison": comparison,
+        "style": Markup(style),
+        "script": Markup(script),
+        "script_hash": base64.b64encode(digest).decode("ascii"),
+        "roles": part,
+        "answer": answer(comparison, inputs.headline, inputs.set_names, inputs.seed),
+        "warnings": warnings(comparison, inputs.headline, inputs.set_names, inputs.classifier),
+        "answer_figures": figures.answer_figures(inputs),
+        "wer": [_rates(inputs, folder, name, "wer") for name in inputs.sets],
+        "differences": _differences(inputs, "wer"),
+        "overall": Block(
+            "", figures.overall_figure(inputs, "wer"), [tables.overall(inputs, folder, "wer")]
+        ),
+        "cer": {
+            "overall": tables.overall(inputs, folder, "cer"),
+            "accents": [_rates(inputs, folder, name, "cer") for name in inputs.sets],
+            "differences": _differences(inputs, "cer"),
+        },
+        "classifier": _classifier(inputs, folder),
+        "faithfulness": inputs.faithfulness and Block(
+            "", figures.faithfulness_figure(inputs), [tables.faithfulness(inputs, folder)]
+        ),
+        "pictures": [figures.picture(inputs, one) for one in inputs.pictures],
+        "worst": _worst(inputs),
+        "cost": inputs.runs and Block(
+            "", figures.cost_figure(inputs), [tables.cost(inputs, folder)]
+        ),
+        "data": tables.data(inputs) if inputs.data else None,
+    }
+
+
+def _rates(inputs: ReportInputs, folder: Path, name: str, metric: str) -> Block:
+    one = inputs.comparison["sets"][name]
+    heading = (
+        f"{tables.set_caption(inputs, name)}: {count(one['speakers'], 'speaker')}, "
+        f"{count(one['words'], 'word')}"
+    )
+    table = tables.rates_by_accent(inputs, folder, name, metric)
+    return Block(heading, figures.rates_figure(inputs, name, metric), [table])
+
+
+def _differences(inputs: ReportInputs, metric: str) -> list[Block]:
+    blocks = []
+    for name in inputs.sets:
+        found = tables.differences(inputs, name, metric)
+        if found:
+            blocks.append(Block(tables.set_caption(inputs, name), None, found))
+    return blocks
+
+
+def _classifier(inputs: ReportInputs, folder: Path) -> dict[str, Any] | None:
+    heard = unseen_speakers(inputs.classifier)
+    if heard is None:
+        return None
+    name, scores = heard
+    others = [k for k in inputs.classifier["sets"] if k != name]
+    matrices = [tables.confusion(inputs, folder, other) for other in others]
+    return {
+        "name": name,
+        "scores": scores,
+        "sets": tables.classifier_sets(inputs, folder),
+        "accents": tables.classifier_accents(inputs, folder, name),
+        "confusion": tables.confusion(inputs, folder, name),
+        "other_confusions": [matrix for matrix in matrices if matrix],
+    }
+
+
+def _worst(inputs: ReportInputs) -> list[Worst]:
+    """The worst utterances by set and arm, the headline's set and the method first."""
+    part = roles(inputs.comparison)
+    arms = [part.method, *(arm for arm in inputs.arms if arm != part.method)]
+    found = []
+    for name in inputs.sets:
+        for arm in arms:
+            mine = [
+                one
+                for one in inputs.comparison.get("worst_utterances", [])
+                if (one["set"], one["arm"]) == (name, arm)
+            ]
+            if mine:
+                caption = f"{tables.set_caption(inputs, name)}, {arm_name(arm)}"
+                found.append(Worst(caption, mine[:WORST], max(0, len(mine) - WORST)))
+    return found
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("espnet_saliency.scoring", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(arm=arm_name, accent=accent_name, capital=capital)
+    # Drawings are made by charts.py, which escapes what it writes.
+    environment.filters["svg"] = Markup
+    return environment

@@ -1,0 +1,379 @@
+"""What a comparison says in words: the answer in a sentence, how sure it is, and what to distrust.
+
+The words follow from the numbers by fixed rules, so that a report cannot sound better than its
+data. A difference counts as shown only where its interval excludes zero and its paired test
+agrees; everything else is "not distinguishable from zero", never "no effect".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Mapping
+
+from espnet_saliency.scoring.charts import Interval, number
+
+OVERALL = "overall"
+FEW_SPEAKERS = 20  # overall, in the set that answers the question
+FEW_WORDS = 2000
+NBSP = "\u00a0"  # keeps a number and its interval on one line
+NEAR_CHANCE = 0.15  # of the way from chance to perfect
+
+_ARM_NAMES = {
+    "none": "no augmentation",
+    "specaug": "SpecAugment",
+    "saliency": "saliency masking",
+    "saliency_specaug": "saliency masking + SpecAugment",
+    "random": "random masks",
+    "random_specaug": "random masks + SpecAugment",
+}
+
+
+def arm_name(arm: str) -> str:
+    """The plain name of an arm: "saliency_specaug" is "saliency masking + SpecAugment"."""
+    return _ARM_NAMES.get(arm, arm)
+
+
+def accent_name(accent: str) -> str:
+    """An accent as written; the empty one is said to be unknown."""
+    return accent or "unknown"
+
+
+def capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Which arms play which part: the one asked about, its baseline, its control of random masks."""
+
+    method: str
+    baseline: str
+    control: str | None
+
+    def pairs(self) -> list[tuple[str, str]]:
+        """(arm, reference) of the comparisons that answer the question."""
+        wanted = [(self.method, self.baseline), (self.method, self.control)]
+        return [(arm, ref) for arm, ref in wanted if ref is not None and ref != arm]
+
+
+def roles(comparison: Mapping[str, Any]) -> Roles:
+    """The arms' parts: the method is the saliency arm closest in name to the baseline.
+
+    Without a saliency arm the first arm that is not the baseline is asked about; with one arm
+    there is only the baseline. The control is the method's name with "random" for "saliency".
+    """
+    arms = [arm["name"] for arm in comparison["arms"]]
+    baseline = comparison["baseline"]
+    others = [arm for arm in arms if arm != baseline]
+    salient = [arm for arm in others if "saliency" in arm]
+    with_baseline = [arm for arm in salient if arm.endswith(f"_{baseline}")]
+    method = next(iter(with_baseline or salient or others), baseline)
+    control = method.replace("saliency", "random")
+    has_control = control in arms and control not in (method, baseline)
+    return Roles(method, baseline, control if has_control else None)
+
+
+def difference(scores: Mapping[str, Any], arm: str, reference: str) -> dict[str, dict] | None:
+    """Groups of the difference `arm` minus `reference`, turned round where it is stored the other way.
+
+    Args:
+        scores: `comparison["sets"][SET][METRIC]`.
+
+    Returns:
+        {group: {"absolute", "low", "high", "relative", "p_value", "speakers", "small"}}, or None
+        where the two arms were not compared.
+    """
+    for stored in scores["differences"]:
+        if (stored["arm"], stored["reference"]) == (arm, reference):
+            return dict(stored["groups"])
+        if (stored["arm"], stored["reference"]) == (reference, arm):
+            base = scores["arms"][reference]["groups"]
+            return {
+                name: {
+                    **group,
+                    "absolute": _minus(group["absolute"]),
+                    "low": _minus(group.get("high")),
+                    "high": _minus(group.get("low")),
+                    "relative": _percent(_minus(group["absolute"]), base[name]["rate"]),
+                }
+                for name, group in stored["groups"].items()
+            }
+    return None
+
+
+def verdict(group: Mapping[str, Any], level: float) -> str:
+    """What a difference shows.
+
+    Returns:
+        "better" or "worse" where the interval leaves out zero and the p-value is below 1 - `level`;
+        "unclear" where neither is so; "disputed" where only one is; "unknown" without an interval.
+    """
+    low, high, p_value = group.get("low"), group.get("high"), group.get("p_value")
+    if group.get("absolute") is None or low is None or high is None:
+        return "unknown"
+    apart = high < 0 or low > 0
+    if p_value is not None and apart != (p_value < 1 - level):
+        return "disputed"
+    if not apart:
+        return "unclear"
+    return "better" if high < 0 else "worse"
+
+
+def interval(group: Mapping[str, Any], key: str) -> Interval:
+    return Interval(group.get(key), group.get("low"), group.get("high"))
+
+
+def interval_text(group: Mapping[str, Any], signed: bool = True) -> str:
+    """"−1.9 to +0.3" in one unbreakable piece, or a dash."""
+    if group.get("low") is None or group.get("high") is None:
+        return "–"
+    return f"{number(group['low'], 1, signed)}{NBSP}to{NBSP}{number(group['high'], 1, signed)}"
+
+
+def p_text(p_value: float | None) -> str:
+    """"0.140", "< 0.001", or a dash."""
+    if p_value is None:
+        return "–"
+    return f"<{NBSP}0.001" if p_value < 0.001 else f"{p_value:.3f}"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The first screen in words.
+
+    Attributes:
+        mood: "better", "worse" or "unclear": how the page marks the headline.
+        headline: the verdict, a few words.
+        sentence: the differences with their intervals.
+        others: one line for each other set.
+        accents: which accents of the headline set moved; "" where none can be compared.
+        certainty: what the intervals rest on and what they leave out.
+    """
+
+    mood: str
+    headline: str
+    sentence: str
+    others: tuple[str, ...]
+    accents: str
+    certainty: str
+
+
+def answer(
+    comparison: Mapping[str, Any], headline_set: str, set_names: Mapping[str, str], seed: str = ""
+) -> Answer:
+    """Say what `comparison` shows for WER on `headline_set`.
+
+    Args:
+        comparison: as written to comparison.json.
+        headline_set: the test set that answers the question.
+        set_names: what to call a set in a sentence, such as "unseen accents".
+        seed: training seed or seeds, for the statement of certainty.
+    """
+    part = roles(comparison)
+    level = comparison["bootstrap"]["level"]
+    one = comparison["sets"][headline_set]
+    phrase = set_names.get(headline_set, headline_set)
+    pairs = [(arm, ref) for arm, ref in part.pairs() if difference(one["wer"], arm, ref)]
+    certainty = _certainty(comparison, one, seed)
+    if not pairs:
+        group = one["wer"]["arms"][part.method]["groups"][OVERALL]
+        sentence = (
+            f"{capital(arm_name(part.method))} has a WER of {number(group['rate'])} % on {phrase} "
+            f"({_percent_level(level)} interval {interval_text(group, signed=False)}). "
+            "There is no second arm to compare it with."
+        )
+        return Answer("unclear", "Nothing to compare", sentence, (), "", certainty)
+    found = [difference(one["wer"], arm, ref)[OVERALL] for arm, ref in pairs]
+    verdicts = [verdict(group, level) for group in found]
+    mood, headline = _headline(part, verdicts, phrase)
+    clauses = [
+        _clause(part, ref, group, level, first=place == 0)
+        for place, ((_, ref), group) in enumerate(zip(pairs, found))
+    ]
+    sentence = (
+        f"{capital(arm_name(part.method))} changed WER on {phrase} "
+        f"{', and '.join(clauses)}: {_tail(verdicts)}."
+    )
+    others = tuple(
+        line
+        for name, scores in comparison["sets"].items()
+        if name != headline_set
+        for line in [_other(part, scores["wer"], set_names.get(name, name), level)]
+        if line
+    )
+    accents = _accents(part, one, level)
+    return Answer(mood, headline, sentence, others, accents, certainty)
+
+
+def warnings(
+    comparison: Mapping[str, Any],
+    headline_set: str,
+    set_names: Mapping[str, str],
+    classifier: Mapping[str, Any] | None,
+) -> list[tuple[str, str]]:
+    """(title, text) of everything that makes the page less trustworthy than it looks."""
+    found = []
+    heard = unseen_speakers(classifier)
+    if heard is not None:
+        name, scores = heard
+        if near_chance(scores):
+            found.append((
+                "The accent classifier is near chance",
+                f"Balanced accuracy on unseen speakers ({name}) is "
+                f"{number(100 * scores['balanced_accuracy'])} %, chance is "
+                f"{number(100 * scores['chance'])} %. It does not know accents, so every saliency "
+                "map on this page is worthless, however faithful it looks, and the saliency arms "
+                "are no test of the method.",
+            ))
+    one = comparison["sets"][headline_set]
+    if one["speakers"] < FEW_SPEAKERS or one["words"] < FEW_WORDS:
+        found.append((
+            "Few data",
+            f"{capital(set_names.get(headline_set, headline_set))} ({headline_set}) has "
+            f"{count(one['speakers'], 'speaker')} and {count(one['words'], 'word')}. "
+            "Only a very large effect could show; intervals from so few speakers are rough and "
+            "tend to be too narrow.",
+        ))
+    return found
+
+
+def unseen_speakers(classifier: Mapping[str, Any] | None) -> tuple[str, Mapping[str, Any]] | None:
+    """The classifier's set to judge it by: test, else dev, else the first that is not training."""
+    if classifier is None:
+        return None
+    sets = {k: v for k, v in classifier["sets"].items() if not k.startswith("train")}
+    for name in [*(n for n in ("test", "dev") if n in sets), *sets]:
+        return name, sets[name]
+    return None
+
+
+def near_chance(scores: Mapping[str, Any]) -> bool:
+    """Whether an accuracy says little: its interval holds chance, or it lies close above it."""
+    chance, balanced = scores["chance"], scores["balanced_accuracy"]
+    low = scores.get("low")
+    return (low is not None and low <= chance) or balanced < chance + NEAR_CHANCE * (1 - chance)
+
+
+def count(amount: int, noun: str) -> str:
+    """"1 speaker", "4,812 words"."""
+    return f"{amount:,} {noun}{'' if amount == 1 else 's'}"
+
+
+def _headline(part: Roles, verdicts: list[str], phrase: str) -> tuple[str, str]:
+    base = arm_name(part.baseline)
+    against_base = verdicts[0]
+    against_control = verdicts[1] if len(verdicts) > 1 else None
+    if against_base == "better":
+        if against_control in (None, "better"):
+            also = " and than random masks" if against_control else ""
+            return "better", f"It helped on {phrase} in this run: better than {base}{also}"
+        how = "worse than" if against_control == "worse" else "not shown to be better than"
+        return "unclear", f"Better than {base} on {phrase}, but {how} random masks of the same size"
+    if against_base == "worse":
+        return "worse", f"It hurt on {phrase} in this run: worse than {base}"
+    if against_control == "better":
+        return "unclear", f"Better than random masks on {phrase}, but not shown to beat {base}"
+    if against_control == "worse":
+        return "worse", f"No gain over {base} shown on {phrase}, and worse than random masks"
+    return "unclear", f"No difference shown on {phrase}"
+
+
+def _clause(part: Roles, reference: str, group: Mapping, level: float, first: bool) -> str:
+    if reference == part.control:
+        against = "random masks of the same size"
+    elif reference in part.method.split("_"):
+        against = f"{arm_name(reference)} alone"
+    else:
+        against = arm_name(reference)
+    if group.get("low") is None or group.get("high") is None:
+        return f"by {_points(group['absolute'])} (no interval) against {against}"
+    intro = f"{_percent_level(level)} interval " if first else ""
+    return f"by {_points(group['absolute'])} ({intro}{interval_text(group)}) against {against}"
+
+
+def _tail(verdicts: list[str]) -> str:
+    words = {
+        "better": "an improvement",
+        "worse": "a loss",
+        "unclear": "not distinguishable from zero",
+        "disputed": "not settled (its interval and its test disagree)",
+        "unknown": "of unknown certainty",
+    }
+    first, second = verdicts[0], verdicts[-1]
+    if len(verdicts) == 1:
+        return words[first]
+    if first != second:
+        return f"the first is {words[first]}, the second {words[second]}"
+    if first == "unclear":
+        return "neither is distinguishable from zero"
+    return {"better": "both are improvements", "worse": "both are losses"}.get(
+        first, f"both are {words[first]}"
+    )
+
+
+def _other(part: Roles, scores: Mapping, phrase: str, level: float) -> str:
+    clauses, verdicts = [], []
+    for arm, reference in part.pairs():
+        groups = difference(scores, arm, reference)
+        if groups:
+            clauses.append(_clause(part, reference, groups[OVERALL], level, first=False))
+            verdicts.append(verdict(groups[OVERALL], level))
+    return f"On {phrase}: {', and '.join(clauses)}: {_tail(verdicts)}." if clauses else ""
+
+
+def _accents(part: Roles, one: Mapping, level: float) -> str:
+    arm, reference = part.pairs()[0]
+    groups = difference(one["wer"], arm, reference)
+    if not groups:
+        return ""
+    total = len(one["accents"])
+    if total < 2:
+        return ""  # the accent is the overall figure
+    found: dict[str, list[str]] = {}
+    for accent in one["accents"]:
+        found.setdefault(verdict(groups[accent], level), []).append(accent_name(accent))
+    shown = [f"{word} on {', '.join(found[word])}" for word in ("better", "worse") if word in found]
+    silent = total - sum(len(found.get(word, [])) for word in ("better", "worse"))
+    if silent == total:
+        text = f"no difference is shown on any of the {total} accents"
+    elif silent:
+        text = f"{' and '.join(shown)}; no difference shown on {silent} of {total} accents"
+    else:
+        text = " and ".join(shown)
+    text = f"By accent, against {arm_name(reference)}: {text}."
+    if shown:
+        expected = number((1 - level) * total)
+        text += (
+            f" Among {total} accents about {expected} would differ by chance alone: p-values are "
+            "not corrected for the number of accents."
+        )
+    return text
+
+
+def _certainty(comparison: Mapping, one: Mapping, seed: str) -> str:
+    draws = comparison["bootstrap"]["draws"]
+    seeds = f" (seed {seed})" if seed else ""
+    return (
+        f"Measured on {count(one['speakers'], 'speaker')}, {count(one['utterances'], 'utterance')} "
+        f"and {count(one['words'], 'word')}, with one training run an arm{seeds}. Intervals come "
+        f"from {draws:,} bootstrap draws over speakers: they say what other speakers would have "
+        "given, not what another training seed would have. On small corpora another seed alone "
+        "moves a WER by a point or two."
+    )
+
+
+def _points(value: float) -> str:
+    text = number(value, 1, signed=True)
+    return f"{text}{NBSP}{'point' if text in ('−1.0', '+1.0') else 'points'}"
+
+
+def _percent_level(level: float) -> str:
+    return f"{100 * level:g}{NBSP}%"
+
+
+def _minus(value: float | None) -> float | None:
+    return None if value is None else -value
+
+
+def _percent(value: float | None, base: float | None) -> float | None:
+    return None if value is None or not base else 100.0 * value / base

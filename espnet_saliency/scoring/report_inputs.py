@@ -1,0 +1,100 @@
+"""What the report is made from, and where its links lead."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Mapping, Sequence
+from urllib.parse import quote
+
+DEFAULT_SET_NAMES = {
+    "test": "seen accents",
+    "test_unseen": "unseen accents",
+    "dev": "the development set",
+}
+
+
+@dataclass(frozen=True)
+class ReportInputs:
+    """Everything a report shows. What is left out of it is left out of the page.
+
+    All paths may be relative to `base`. Nothing here is trusted: accents, speakers, captions and
+    transcripts may hold any text.
+    """
+
+    comparison: Mapping[str, Any]
+    """The content of comparison.json, which lies in the folder of the report."""
+    title: str = "Saliency masking for accents"
+    """Heading of the page."""
+    headline_set: str = ""
+    """Test set that answers the question; by default the first with "unseen" in its name, else the
+    first."""
+    set_names: Mapping[str, str] = field(default_factory=lambda: dict(DEFAULT_SET_NAMES))
+    """What to call a set in a sentence: {"test_unseen": "unseen accents"}."""
+    classifier: Mapping[str, Any] | None = None
+    """{"sets": {SET: {"accuracy", "balanced_accuracy", "macro_f1", "chance", "low", "high" (shares
+    of one), "utterances", "speakers", "per_accent": {ACCENT: {"precision", "recall", "f1",
+    "support"}}, "confusion": {"accents": […], "counts": [true accent][accent heard]}}}}"""
+    faithfulness: Mapping[str, Any] | None = None
+    """{"set", "shares": hidden shares of one, "curves": {"salient" | "random" | "least" | any:
+    accuracies as shares of one}, "balanced_accuracy"}"""
+    pictures: Sequence[Mapping[str, Any]] = ()
+    """[{"png": path, "caption": text}]: example spectrograms with map and mask."""
+    runs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """{ARM: {"command", "train_seconds" (s), "experiment": path, "parameters"?: count}}"""
+    data: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """{SET: {"utterances", "speakers", "words", "hours"}}"""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Versions and the like, shown in this order: {"python": "3.11.9", …}"""
+    command: str = ""
+    """The command that made all of it."""
+    seed: str = ""
+    """Training seed or seeds."""
+    language: str = ""
+    """Language tag of the transcripts, such as "fa": for screen readers and line breaking."""
+    sources: Mapping[str, str | os.PathLike[str]] = field(default_factory=dict)
+    """{"classifier" | "faithfulness": the file its numbers come from}"""
+    base: str | os.PathLike[str] = "."
+    """Folder that relative paths start from."""
+
+    def __post_init__(self) -> None:
+        if not self.comparison["sets"]:
+            raise ValueError("the comparison has no test set")
+        if self.headline_set and self.headline_set not in self.comparison["sets"]:
+            raise ValueError(f"headline_set {self.headline_set!r} is not in the comparison")
+
+    @property
+    def headline(self) -> str:
+        """Name of the set that answers the question."""
+        sets = list(self.comparison["sets"])
+        unseen = [name for name in sets if "unseen" in name]
+        return self.headline_set or next(iter(unseen or sets))
+
+    @property
+    def sets(self) -> list[str]:
+        """All test sets, that of the headline first."""
+        return [self.headline, *(s for s in self.comparison["sets"] if s != self.headline)]
+
+    @property
+    def arms(self) -> list[str]:
+        return [arm["name"] for arm in self.comparison["arms"]]
+
+    def set_name(self, name: str) -> str:
+        return self.set_names.get(name, name)
+
+    def path(self, path: str | os.PathLike[str]) -> Path:
+        return Path(self.base, path)
+
+    def href(self, folder: Path, path: str | os.PathLike[str]) -> str | None:
+        """Link from a page in `folder` to `path`, relative; None where nothing is there."""
+        target = self.path(path)
+        if not target.exists():
+            return None
+        return quote(Path(os.path.relpath(target, folder)).as_posix())
+
+    def decode(self, arm: str, name: str) -> Path:
+        """Folder of one decoded set: `decode`/<set>, by itself or below the arm's `experiment`."""
+        one = next(a for a in self.comparison["arms"] if a["name"] == arm)
+        whole = self.path(one.get("decode") or "") / name
+        return whole if whole.is_dir() else self.path(one["experiment"]) / one["decode"] / name

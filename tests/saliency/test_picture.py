@@ -1,0 +1,114 @@
+"""Pictures: the numbers behind them, the files, and the command line."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from espnet_saliency.accent.features import FeatureSettings
+from espnet_saliency.datadir.kaldi import read_table
+from espnet_saliency.saliency import picture
+from espnet_saliency.saliency.heldout import log_mel, read_audio, read_labelled
+from espnet_saliency.saliency.masking import MaskPolicy
+
+
+def features_of(classifier, path):
+    feats, lengths = log_mel(classifier, [read_audio(path, 16000)])
+    return feats[0, : lengths[0]]
+
+
+def test_the_map_lies_where_the_tone_is(glide_classifier, glides):
+    wav, start = read_table(glides / "wav.scp"), read_table(glides / "start")
+    shares = []
+    for utt_id, path in list(wav.items())[:48:4]:
+        explanation = picture.explain(glide_classifier, features_of(glide_classifier, path))
+        begin = round(float(start[utt_id]) * 100)
+        tone = explanation.saliency[max(0, begin - 5) : begin + 35]
+        shares.append(tone.sum() / explanation.saliency.sum())
+        assert explanation.saliency.min() == 0.0 and explanation.saliency.max() == 1.0
+        assert explanation.feats.shape == explanation.mask.shape == (121, 80)
+    assert np.mean(shares) > 0.6  # 40 of 121 frames
+
+
+def test_the_mask_that_is_shown_is_a_draw_of_the_policy(glide_classifier, glides):
+    feats = features_of(glide_classifier, glides / "rising0-0.flac")
+    policy = MaskPolicy(apply_prob=0.0, mask_ratio=0.3)
+    one, same, other = (
+        picture.explain(glide_classifier, feats, policy, seed) for seed in (1, 1, 2)
+    )
+    assert one.mask.mean() == pytest.approx(0.3, abs=32 / (121 * 80))
+    assert (one.mask == same.mask).all() and (one.mask != other.mask).any()
+    assert one.accent == "rising" and 0.5 < one.posterior <= 1.0
+    assert picture.caption(one, "rising0-0", "rising") == (
+        f"rising0-0 (rising): heard as rising ({100 * one.posterior:.0f} %), 30 % masked"
+    )
+
+
+def test_profiles_are_means_over_frames_then_utterances(glide_classifier, glides):
+    utterances, left_out = read_labelled(glides, glide_classifier)
+    assert left_out == 1
+    chosen = [utterances[0], utterances[1], utterances[-1]]
+    profiles = picture.accent_profiles(glide_classifier, chosen)
+    assert list(profiles) == ["falling", "rising"]
+    expected = np.mean(
+        [
+            picture.saliency_map(
+                glide_classifier,
+                features_of(glide_classifier, one.path)[None],
+                torch.tensor([121]),
+                torch.tensor([0]),
+            )[0][0].mean(dim=0).numpy()
+            for one in chosen[:2]
+        ],
+        axis=0,
+    )  # fmt: skip
+    np.testing.assert_allclose(profiles["falling"], expected, atol=1e-5)
+
+
+def test_pictures_of_a_set(glide_classifier, glides, tmp_path):
+    pictures = picture.draw_pictures(glide_classifier, glides, tmp_path / "pictures")
+    assert len(pictures) == 3  # the average, and one of each accent
+    assert "48 utterances of dev" in pictures[0]["caption"]
+    assert pictures[1]["caption"].startswith("falling0-0 (falling): heard as falling")
+    for one in pictures:
+        with open(one["png"], "rb") as handle:
+            assert handle.read(4) == b"\x89PNG"
+
+
+@pytest.mark.parametrize("fmax, last", [(8000.0, "8000"), (4000.0, "4000")])
+def test_frequency_ticks(fmax, last):
+    features = FeatureSettings(n_mels=80, fmax=fmax)
+    positions, names = picture._mel_ticks(features)
+    assert names[-1] == last and positions == sorted(positions)
+    assert 0 <= positions[0] and positions[-1] <= 79
+    # Below 1000 Hz Slaney's scale is linear, 200/3 Hz a mel; 80 bins lie evenly on it.
+    top = 15 + 27 * np.log(fmax / 1000) / np.log(6.4)
+    assert positions[names.index("500")] == pytest.approx(7.5 / top * 81 - 1, abs=0.01)
+
+
+def test_command_line(experiment, glides, tmp_path, capsys):
+    out = tmp_path / "new" / "picture.png"
+    audio = glides / "rising0-0.flac"
+    assert picture.main([str(audio), "--classifier", str(experiment), "--out", str(out)]) == 0
+    assert out.read_bytes().startswith(b"\x89PNG")
+    assert "heard as" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("case", ["missing", "text", "rate", "nan", "classifier"])
+def test_command_line_refuses_in_one_line(experiment, glides, tmp_path, capsys, case):
+    audio, classifier = tmp_path / "audio.wav", experiment
+    if case == "text":
+        audio.write_text("not audio")
+    elif case == "rate":
+        soundfile.write(audio, np.zeros(8000, np.float32), 8000)
+    elif case == "nan":
+        soundfile.write(audio, np.full(16000, np.nan, np.float32), 16000, subtype="FLOAT")
+    elif case == "classifier":
+        audio, classifier = glides / "rising0-0.flac", tmp_path / "nothing"
+    out = tmp_path / "picture.png"
+    assert picture.main([str(audio), "--classifier", str(classifier), "--out", str(out)]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert str(classifier if case == "classifier" else audio) in error
+    assert not out.exists()

@@ -1,0 +1,232 @@
+"""A comparison like a real one, simulated: for the tests of the report, and for looking at it."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from espnet_saliency.scoring.report import ReportInputs
+
+SEEN = ["American", "Caribbean", "Lancashire", "London", "New York", "Received Pronunciation",
+        "Scottish", "West Midlands"]
+UNSEEN = ["Afrikaans", "German", "Hindi", "Spanish"]
+ARMS = {"specaug": 1.0, "saliency_specaug": 0.93, "random_specaug": 0.97}
+WORDS = ("the a red green quick slow fox dog bird runs sees takes from over under "
+         "seven nine box river door").split()
+
+
+def build_comparison(
+    accents=None, arms=None, speakers=24, words=40, seed=1, draws=400
+) -> dict:
+    """A comparison.json: words of each speaker misheard at the arm's share of the accent's rate."""
+    accents = accents or {"test": SEEN, "test_unseen": UNSEEN}
+    arms = arms or ARMS
+    rng = np.random.default_rng(seed)
+    sets = {
+        name: {
+            "utterances": speakers * 5 * len(names),
+            "speakers": speakers * len(names),
+            "words": speakers * words * len(names),
+            "accents": sorted(names),
+            **{m: _metric(rng, names, arms, speakers, words * k, 9.0 + 7 * place, m, draws)
+               for m, k in (("wer", 1), ("cer", 4))},
+        }
+        for place, (name, names) in enumerate(accents.items())
+    }
+    return {
+        "schema": 1,
+        "corpus": "mini_accent",
+        "baseline": next(iter(arms)),
+        "arms": [
+            {"name": arm, "experiment": f"exp/asr_conformer_{arm}", "decode": "decode_asr",
+             "command": f"./run.sh --stage 11 --arms {arm}", "train_seconds": 148.0 + 3 * i}
+            for i, arm in enumerate(arms)
+        ],
+        "metrics": ["wer", "cer"],
+        "sets": sets,
+        "worst_utterances": [
+            _worst(rng, name, arm, accent, i)
+            for name, names in accents.items() for arm in arms
+            for i, accent in enumerate([*names, *names])
+        ],
+        "bootstrap": {"draws": draws, "seed": 2024, "unit": "speaker", "level": 0.95},
+        "test": "matched-pairs sentence-segment word error test",
+    }
+
+
+def _metric(rng, accents, arms, speakers, words, rate, metric, draws) -> dict:
+    hard = rate * (1 if metric == "wer" else 0.4) * rng.uniform(0.6, 1.6, len(accents))
+    own = rng.gamma(6, 1 / 6, (len(accents), speakers))  # how hard each speaker is
+    errors = {
+        arm: rng.binomial(words, np.clip(own * hard[:, None] * factor / 100, 0, 0.9))
+        for arm, factor in arms.items()
+    }
+    drawn = rng.integers(0, speakers, (draws, speakers))
+    groups = {a: np.array([i]) for i, a in enumerate(accents)}
+    groups = {"overall": np.arange(len(accents)), **groups}
+
+    def rates(counts, members):  # the rate, and one for each draw
+        spoken = words * speakers * len(members)
+        return 100 * counts[members].sum() / spoken, 100 * (
+            counts[members][:, drawn].sum((0, 2)) / spoken)
+
+    def ends(values):
+        return [round(float(x), 4) for x in np.percentile(values, [2.5, 97.5])]
+
+    result = {}
+    for arm, counts in errors.items():
+        rows = {}
+        for group, members in groups.items():
+            rate_, sample = rates(counts, members)
+            low, high = ends(sample)
+            total, spoken = int(counts[members].sum()), words * speakers * len(members)
+            sub, dele = total * 6 // 10, total * 3 // 10
+            rows[group] = {
+                "utterances": speakers * 5 * len(members), "speakers": speakers * len(members),
+                "words": spoken, "hits": spoken - sub - dele, "sub": sub, "del": dele,
+                "ins": total - sub - dele, "errors": total, "rate": rate_, "low": low, "high": high,
+            }
+        by = {a: rows[a]["rate"] for a in accents}
+        worst = max(by, key=by.get)
+        result[arm] = {"groups": rows, "macro": sum(by.values()) / len(by),
+                       "worst": {"accent": worst, "rate": by[worst]},
+                       "gap": max(by.values()) - min(by.values())}
+    differences = []
+    for reference, arm in itertools.combinations(arms, 2):
+        rows = {}
+        for group, members in groups.items():
+            (one, one_draws), (two, two_draws) = (rates(errors[a], members) for a in (arm, reference))
+            low, high = ends(one_draws - two_draws)
+            spread = float((one_draws - two_draws).std()) or 1.0
+            rows[group] = {
+                "absolute": one - two, "low": low, "high": high, "relative": 100 * (one - two) / two,
+                "p_value": float(np.exp(-0.72 * abs(one - two) / spread
+                                        - 0.42 * ((one - two) / spread) ** 2)),
+                "speakers": speakers * len(members), "small": speakers * len(members) < 10,
+            }
+        differences.append({"arm": arm, "reference": reference, "groups": rows})
+    return {"arms": result, "differences": differences}
+
+
+def _worst(rng, name, arm, accent, number) -> dict:
+    said = list(rng.choice(WORDS, 9))
+    alignment, heard = [], []
+    for word in said:
+        op = rng.choice(["=", "S", "D", "I"], p=[0.4, 0.35, 0.15, 0.1])
+        other = str(rng.choice(WORDS))
+        if op == "I":
+            alignment.append(["I", "", other])
+            op = "="
+        alignment.append([str(op), str(word), {"=": str(word), "S": other, "D": ""}[op]])
+    heard = [hyp for _, _, hyp in alignment if hyp]
+    return {
+        "set": name, "arm": arm, "utt_id": f"spk{number:03d}-{number * 7:04d}",
+        "speaker": f"spk{number:03d}", "accent": accent, "reference": " ".join(map(str, said)),
+        "hypothesis": " ".join(heard), "alignment": alignment,
+        "errors": sum(op != "=" for op, _, _ in alignment), "words": len(said),
+    }
+
+
+def build_classifier(accents=SEEN, skill=0.7) -> dict:
+    """Evaluation of a classifier that is right for a share `skill`, else wrong in turn."""
+    counts = {}
+    for name, support in (("dev", 60), ("test", 120)):
+        matrix = [[0] * len(accents) for _ in accents]
+        for i in range(len(accents)):
+            for k in range(support):
+                wrong = (i + 1 + k % min(3, len(accents) - 1)) % len(accents)
+                matrix[i][i if k < skill * support else wrong] += 1
+        counts[name] = matrix
+    sets = {}
+    for name, matrix in counts.items():
+        table = np.array(matrix, float)
+        recall = table.diagonal() / table.sum(1)
+        precision = table.diagonal() / np.maximum(table.sum(0), 1)
+        f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-9)
+        sets[name] = {
+            "accuracy": float(table.diagonal().sum() / table.sum()),
+            "balanced_accuracy": float(recall.mean()), "macro_f1": float(f1.mean()),
+            "low": float(recall.mean()) - 0.04, "high": float(recall.mean()) + 0.04,
+            "chance": 1 / len(accents), "utterances": int(table.sum()), "speakers": 40,
+            "per_accent": {
+                a: {"precision": float(p), "recall": float(r), "f1": float(f), "support": int(n)}
+                for a, p, r, f, n in zip(accents, precision, recall, f1, table.sum(1))},
+            "confusion": {"accents": list(accents), "counts": matrix},
+        }
+    return {"sets": sets}
+
+
+def draw_picture(path: Path) -> None:
+    """A spectrogram-like PNG with a map and a mask beside it."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib.figure import Figure
+
+    rng = np.random.default_rng(3)
+    time, mel = np.meshgrid(np.linspace(0, 3, 180), np.linspace(0, 1, 80))
+    log_mel = np.sin(9 * time) * np.cos(7 * mel) + rng.normal(0, 0.3, time.shape)
+    saliency = np.exp(-((time - 1.6) ** 2) * 4 - (mel - 0.55) ** 2 * 30)
+    masked = np.where(np.kron(rng.random((10, 18)) < 0.2, np.ones((8, 10))), log_mel.mean(), log_mel)
+    figure = Figure(figsize=(6, 4.2), layout="constrained")
+    for axes, image, name in zip(figure.subplots(3, sharex=True), (log_mel, saliency, masked),
+                                 ("log-mel", "saliency", "masked")):
+        axes.imshow(image, origin="lower", aspect="auto", extent=(0, 3, 0, 80))
+        axes.set_ylabel(name)
+    figure.savefig(path, dpi=80)
+
+
+def build_inputs(folder: Path, **changes) -> ReportInputs:
+    """Everything a report can show, with the score files that its links lead to below `folder`."""
+    comparison = changes.pop("comparison", None) or build_comparison()
+    for arm in comparison["arms"]:
+        for name, metric in itertools.product(comparison["sets"], comparison["metrics"]):
+            score = folder / arm["experiment"] / arm["decode"] / name / f"score_{metric}"
+            score.mkdir(parents=True, exist_ok=True)
+            for file in ("by_accent.tsv", "result.txt"):
+                (score / file).write_text("", encoding="utf-8")
+    evaluation = folder / "exp/accent_resnet/eval/evaluation.json"
+    evaluation.parent.mkdir(parents=True, exist_ok=True)
+    evaluation.write_text("{}", encoding="utf-8")
+    draw_picture(folder / "map.png")
+    given = {
+        "comparison": comparison,
+        "classifier": build_classifier(),
+        "faithfulness": {
+            "set": "test", "shares": [0, 0.1, 0.2, 0.3, 0.5], "balanced_accuracy": 0.71,
+            "curves": {"salient": [0.71, 0.52, 0.347, 0.223, 0.08],
+                       "random": [0.71, 0.699, 0.643, 0.594, 0.457],
+                       "least": [0.71, 0.714, 0.712, 0.722, 0.706]}},
+        "pictures": [{"png": "map.png", "caption": f"spk{n:03d}, {a}: log-mel, map, one mask"}
+                     for n, a in enumerate(["Scottish", "London"])],
+        "runs": {a["name"]: {"command": f"python -m espnet_saliency -m espnet2.bin.asr_train "
+                             f"--config conf/train_asr_conformer.yaml --config2 conf/aug/"
+                             f"{a['name']}.yaml --output_dir {a['experiment']} --seed 2024",
+                             "train_seconds": a["train_seconds"], "experiment": a["experiment"],
+                             "parameters": 1_204_112} for a in comparison["arms"]},
+        "data": {"train": {"utterances": 1600, "speakers": 192, "words": 9820, "hours": 1.21},
+                 "test_unseen": {"utterances": 480, "speakers": 96, "words": 3840, "hours": 0.31}},
+        "environment": {"python": "3.11.9", "torch": "2.11.0", "espnet": "202511"},
+        "command": "./run.sh --stage 1 --stop_stage 14", "seed": "2024",
+        "sources": {"classifier": evaluation, "faithfulness": folder / "missing.json"},
+        "base": folder,
+    }
+    return ReportInputs(**(given | changes))
+
+
+@pytest.fixture(scope="session")
+def make_inputs():
+    return build_inputs
+
+
+@pytest.fixture(scope="session")
+def make_comparison():
+    return build_comparison
+
+
+@pytest.fixture(scope="session")
+def make_classifier():
+    return build_classifier

@@ -1,0 +1,190 @@
+"""The answer in words follows from the numbers, also when they disappoint."""
+
+from __future__ import annotations
+
+import pytest
+
+from espnet_saliency.scoring.report_answer import (
+    answer,
+    difference,
+    interval_text,
+    near_chance,
+    p_text,
+    roles,
+    verdict,
+    warnings,
+)
+
+NAMES = {"test_unseen": "unseen accents", "test": "seen accents"}
+
+
+def group(absolute, low, high, p_value):
+    return {"absolute": absolute, "low": low, "high": high, "relative": 10 * absolute,
+            "p_value": p_value, "speakers": 30, "small": False}
+
+
+def comparison(against_base, against_control=None, accents=()):
+    """One set; `against_control` is stored the other way round, as control minus method."""
+    arms = ["specaug", "saliency_specaug"] + ["random_specaug"] * (against_control is not None)
+    names = ["overall", *(name for name, _ in accents)]
+    rates = {name: {"rate": 20.0, "low": 18.0, "high": 22.0} for name in names}
+    differences = [{"arm": "saliency_specaug", "reference": "specaug",
+                    "groups": {"overall": against_base, **dict(accents)}}]
+    if against_control:
+        turned = {**against_control, "absolute": -against_control["absolute"],
+                  "low": -against_control["high"], "high": -against_control["low"]}
+        differences.append({"arm": "random_specaug", "reference": "saliency_specaug",
+                            "groups": {"overall": turned}})
+    return {
+        "baseline": "specaug", "arms": [{"name": arm} for arm in arms],
+        "bootstrap": {"level": 0.95, "draws": 10000, "seed": 1, "unit": "speaker"},
+        "sets": {"test_unseen": {
+            "speakers": 30, "utterances": 90, "words": 4000, "accents": names[1:],
+            "wer": {"arms": {arm: {"groups": rates} for arm in arms}, "differences": differences},
+        }},
+    }
+
+
+def say(*args, **kwargs):
+    return answer(comparison(*args, **kwargs), "test_unseen", NAMES, "7")
+
+
+def flat(text):
+    return text.replace("\u00a0", " ")
+
+
+BETTER, WORSE = group(-2.0, -3.0, -1.0, 0.001), group(2.0, 0.5, 3.0, 0.002)
+UNCLEAR = group(-0.8, -1.9, 0.3, 0.14)
+
+
+def test_an_inconclusive_run_says_so():
+    said = say(UNCLEAR, group(-0.2, -1.4, 1.1, 0.8))
+    assert said.headline == "No difference shown on unseen accents" and said.mood == "unclear"
+    assert flat(said.sentence) == (
+        "Saliency masking + SpecAugment changed WER on unseen accents by −0.8 points "
+        "(95 % interval −1.9 to +0.3) against SpecAugment alone, and by −0.2 points "
+        "(−1.4 to +1.1) against random masks of the same size: "
+        "neither is distinguishable from zero."
+    )
+
+
+@pytest.mark.parametrize(
+    ("base", "control", "mood", "words"),
+    [
+        (BETTER, BETTER, "better", "It helped on unseen accents in this run"),
+        (BETTER, UNCLEAR, "unclear", "not shown to be better than random masks"),
+        (BETTER, WORSE, "unclear", "but worse than random masks"),
+        (UNCLEAR, BETTER, "unclear", "not shown to beat SpecAugment"),
+        (UNCLEAR, WORSE, "worse", "worse than random masks"),
+        (WORSE, BETTER, "worse", "It hurt on unseen accents in this run"),
+        (BETTER, None, "better", "better than SpecAugment"),
+    ],
+)
+def test_the_headline_claims_no_more_than_both_comparisons_show(base, control, mood, words):
+    said = say(base, control)
+    assert said.mood == mood and words in said.headline
+
+
+@pytest.mark.parametrize(
+    ("one", "expected"),
+    [
+        (BETTER, "better"),
+        (WORSE, "worse"),
+        (UNCLEAR, "unclear"),
+        (group(-2.0, -3.0, -1.0, 0.06), "disputed"),
+        (group(-2.0, -3.0, 0.1, 0.04), "disputed"),
+        (group(-2.0, -3.0, -1.0, None), "better"),
+        (group(-2.0, None, None, 0.001), "unknown"),
+        (group(-2.0, -3.0, 0.0, 0.2), "unclear"),
+    ],
+)
+def test_a_difference_is_shown_only_where_interval_and_test_agree(one, expected):
+    assert verdict(one, 0.95) == expected
+
+
+def test_a_dispute_of_interval_and_test_is_told():
+    said = say(group(-2.0, -3.0, -1.0, 0.06))
+    assert said.mood == "unclear" and "its interval and its test disagree" in said.sentence
+
+
+def test_accents_are_counted_and_chance_is_named():
+    said = say(BETTER, None, accents=[("Hindi", BETTER), ("Thai", WORSE), ("", UNCLEAR)])
+    assert flat(said.accents).startswith(
+        "By accent, against SpecAugment: better on Hindi and worse on Thai; no difference shown "
+        "on 1 of 3 accents. Among 3 accents about 0.2 would differ by chance alone"
+    )
+    none = say(UNCLEAR, None, accents=[("Hindi", UNCLEAR), ("Thai", UNCLEAR)])
+    assert none.accents.endswith("no difference is shown on any of the 2 accents.")
+    assert say(BETTER, None, accents=[("Hindi", BETTER)]).accents == ""
+
+
+def test_what_the_intervals_leave_out_is_said():
+    said = say(UNCLEAR)
+    assert "30 speakers, 90 utterances and 4,000 words" in said.certainty
+    assert "one training run an arm (seed 7)" in said.certainty
+    assert "not what another training seed would have" in said.certainty
+
+
+def test_one_arm_alone_gets_its_rate_and_no_verdict():
+    alone = comparison(UNCLEAR)
+    alone["arms"] = alone["arms"][:1]
+    alone["sets"]["test_unseen"]["wer"]["differences"] = []
+    said = answer(alone, "test_unseen", NAMES)
+    assert flat(said.sentence).startswith(
+        "SpecAugment has a WER of 20.0 % on unseen accents (95 % interval 18.0 to 22.0)")
+
+
+@pytest.mark.parametrize(
+    ("arms", "baseline", "expected"),
+    [
+        ("specaug saliency_specaug random_specaug", "specaug",
+         ("saliency_specaug", "specaug", "random_specaug")),
+        ("random none saliency saliency_specaug", "none", ("saliency", "none", "random")),
+        ("specaug saliency saliency_specaug", "specaug", ("saliency_specaug", "specaug", None)),
+        ("saliency random", "random", ("saliency", "random", None)),
+        ("none specaug", "none", ("specaug", "none", None)),
+    ],
+)
+def test_arms_find_their_parts(arms, baseline, expected):
+    part = roles({"arms": [{"name": a} for a in arms.split()], "baseline": baseline})
+    assert (part.method, part.baseline, part.control) == expected
+
+
+def test_a_difference_stored_the_other_way_is_turned_round():
+    scores = {
+        "arms": {"b": {"groups": {"overall": {"rate": 25.0}}}},
+        "differences": [{"arm": "b", "reference": "a", "groups": {
+            "overall": group(5.0, 2.0, 9.0, 0.01)}}],
+    }
+    turned = difference(scores, "a", "b")["overall"]
+    assert (turned["absolute"], turned["low"], turned["high"]) == (-5.0, -9.0, -2.0)
+    assert turned["relative"] == -20.0 and turned["p_value"] == 0.01
+    assert difference(scores, "a", "c") is None
+
+
+def test_a_classifier_near_chance_is_called_so():
+    assert near_chance({"chance": 1 / 3, "balanced_accuracy": 0.344})  # 70 real speakers
+    assert near_chance({"chance": 0.125, "balanced_accuracy": 0.18})  # 10 speakers an accent
+    assert near_chance({"chance": 0.5, "balanced_accuracy": 0.65, "low": 0.48, "high": 0.8})
+    assert not near_chance({"chance": 0.125, "balanced_accuracy": 0.7, "low": 0.6, "high": 0.8})
+
+
+def test_warnings_name_the_numbers():
+    few = comparison(UNCLEAR)
+    few["sets"]["test_unseen"] |= {"speakers": 1, "words": 1200}
+    chance = {"sets": {
+        "train": {"chance": 0.33, "balanced_accuracy": 1.0},
+        "test": {"chance": 0.3333, "balanced_accuracy": 0.344},
+    }}
+    titles, texts = zip(*warnings(few, "test_unseen", NAMES, chance))
+    assert titles == ("The accent classifier is near chance", "Few data")
+    assert "(test) is 34.4 %, chance is 33.3 %" in texts[0]
+    assert "1 speaker and 1,200 words" in texts[1]
+    chance["sets"]["test"]["balanced_accuracy"] = 0.9
+    assert warnings(comparison(UNCLEAR), "test_unseen", NAMES, chance) == []
+
+
+def test_small_texts():
+    assert (p_text(0.0004), p_text(0.14), p_text(None)) == ("<\u00a00.001", "0.140", "–")
+    assert interval_text({"low": None, "high": None}) == "–"
+    assert flat(interval_text({"low": -1.94, "high": 0.31})) == "−1.9 to +0.3"

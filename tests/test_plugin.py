@@ -1,0 +1,109 @@
+"""Registration with ESPnet's tasks: once, in all of them, and features told to the augmentation."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+
+import pytest
+from espnet_saliency import plugin
+from espnet_saliency.accent.augment import CropSpecAug
+from espnet_saliency.accent.normalize import MaskedUtteranceMVN
+from espnet_saliency.accent.resnet import AccentResNet
+from espnet_saliency.errors import UserError
+from espnet_saliency.saliency.specaug import SaliencySpecAug
+
+
+@pytest.fixture(autouse=True)
+def registered():
+    plugin.register()
+
+
+def task_class(name):
+    return getattr(importlib.import_module(f"espnet2.tasks.{name}"), plugin.RECOGNISERS[name])
+
+
+@pytest.mark.parametrize("name", plugin.RECOGNISERS)
+def test_recognisers_accept_saliency_by_name_on_the_command_line(name):
+    parser = task_class(name).get_parser()
+    args = parser.parse_args(["--specaug", "saliency", "--output_dir", "x", "--token_list", "x"])
+    module = importlib.import_module(f"espnet2.tasks.{name}")
+    assert module.specaug_choices.get_class(args.specaug) is SaliencySpecAug
+    assert "specaug" in module.specaug_choices.classes
+
+
+def test_cls_accepts_the_classifiers_parts():
+    from espnet2.tasks import cls
+
+    assert cls.encoder_choices.get_class("accent_resnet") is AccentResNet
+    assert cls.specaug_choices.get_class("crop_specaug") is CropSpecAug
+    assert cls.normalize_choices.get_class("masked_utterance_mvn") is MaskedUtteranceMVN
+
+
+def test_registering_again_changes_nothing():
+    builders = [task_class(name).build_model.__func__ for name in plugin.RECOGNISERS]
+    from espnet2.tasks.asr import specaug_choices
+
+    classes = dict(specaug_choices.classes)
+    plugin.register()
+    plugin.register(["asr"])
+    assert [task_class(name).build_model.__func__ for name in plugin.RECOGNISERS] == builders
+    assert specaug_choices.classes == classes
+
+
+def build(specaug, specaug_conf, **frontend):
+    from espnet2.tasks.asr import ASRTask
+
+    args = ASRTask.get_default_config()
+    args.update(
+        token_list=["<blank>", "<unk>", "a", "<sos/eos>"],
+        frontend_conf={"fs": 16000, **frontend},
+        specaug=specaug,
+        specaug_conf=specaug_conf,
+        normalize="utterance_mvn",
+        normalize_conf={},
+        encoder="transformer",
+        encoder_conf={"output_size": 8, "num_blocks": 1, "attention_heads": 1, "linear_units": 8},
+        model_conf={"ctc_weight": 1.0},
+    )
+    return ASRTask.build_model(argparse.Namespace(**args))
+
+
+@pytest.fixture
+def classifier(tmp_path):
+    """Experiment of an untrained classifier of 40 mel bins."""
+    import torch
+    import yaml
+    from espnet2.tasks.cls import CLSTask
+
+    config = {
+        "token_list": ["x", "y", "<unk>"], "input_size": None, "frontend": "default",
+        "frontend_conf": {"fs": 16000, "n_mels": 40}, "specaug": None, "specaug_conf": {},
+        "normalize": "masked_utterance_mvn", "normalize_conf": {}, "preencoder": None,
+        "preencoder_conf": {}, "encoder": "accent_resnet", "encoder_conf": {"channels": [4]},
+        "decoder": "linear", "decoder_conf": {}, "model": "espnet", "model_conf": {}, "init": None,
+    }  # fmt: skip
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    model = CLSTask.build_model(argparse.Namespace(**config))
+    torch.save(model.state_dict(), tmp_path / "valid.acc.best.pth")
+    return str(tmp_path)
+
+
+def test_a_built_recogniser_has_told_its_features(classifier):
+    model = build("saliency", {"classifier": classifier}, n_mels=40)
+    assert isinstance(model.specaug, SaliencySpecAug)
+    assert not [name for name, _ in model.named_parameters() if "specaug" in name]
+    with pytest.raises(UserError, match="n_mels: classifier 40, recogniser 80"):
+        build("saliency", {"classifier": classifier}, n_mels=80)
+
+
+def test_a_recogniser_can_be_built_where_the_classifier_is_not():
+    model = build("saliency", {"classifier": "gone/accent"})
+    assert isinstance(model.specaug, SaliencySpecAug)
+
+
+def test_random_masks_need_no_features_and_other_augmentation_is_left_alone():
+    assert build("saliency", {"method": "random"}, fs="16k").specaug.method == "random"
+    stock = {"apply_time_mask": False}
+    assert type(build("specaug", stock).specaug).__name__ == "SpecAug"
+    assert build(None, {}).specaug is None
