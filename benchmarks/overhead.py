@@ -1,15 +1,15 @@
 """Time a training step of a recogniser with each augmentation, in turn, in one process.
 
-    python benchmarks/overhead.py                                      the miniature corpus' model
+    python benchmarks/overhead.py                                      the small models, on a CPU
     python benchmarks/overhead.py --device cuda --batch_size 32 --seconds 15 \\
-        --asr_config conf/train_asr_conformer.yaml                     12 blocks of 256 units
+        --asr_config conf/train_asr_conformer.yaml --accent_config conf/train_accent_resnet.yaml
 
-One model, one batch and one optimiser serve all arms; only the augmentation changes. A round is one
-step of each arm, in an order drawn anew, so that drifts of the machine hit all arms alike. The table
-has the median step of each arm and the median over rounds of its ratio to the first arm's.
+One model, one batch and one optimiser serve all arms; only the augmentation changes. A round is
+one step of each arm, in an order drawn anew, so that drifts of the machine hit all arms alike. The
+table has the median step of each arm and the median over rounds of its ratio to the first arm's.
 
-The arms' conf/aug files hold, with the accent classifier of `--accent_config` at random weights: time
-does not depend on them. Utterances take part with `apply_prob` as in training.
+The arms' conf/aug files hold, with the accent classifier of `--accent_config` at random weights:
+time does not depend on them. Utterances take part with `apply_prob` as in training.
 """
 
 from __future__ import annotations
@@ -30,14 +30,16 @@ ARMS = ("specaug", "none", "saliency", "saliency_specaug", "random", "random_spe
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--arms", nargs="+", default=ARMS, help="the first is what others are held to")
+    parser.add_argument(
+        "--arms", nargs="+", default=ARMS, help="the first is what the others are held to"
+    )
     parser.add_argument(
         "--asr_config",
         type=Path,
-        default=ROOT / "egs2/mini_accent/asr1/conf/train_asr_conformer.yaml",
+        default=ROOT / "conf/small/train_asr_conformer.yaml",
     )
     parser.add_argument(
-        "--accent_config", type=Path, default=ROOT / "conf/train_accent_resnet.yaml"
+        "--accent_config", type=Path, default=ROOT / "conf/small/train_accent_resnet.yaml"
     )
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--batch_size", type=int, default=16, help="utterances")
@@ -150,7 +152,8 @@ def table(seconds: dict[str, list[float]], peak: dict[str, int]) -> str:
     for arm, times in seconds.items():
         ratios = [mine / its for mine, its in zip(times, seconds[reference])]
         low, middle, high = statistics.quantiles(ratios, n=4)
-        line = f"| {arm} | {1000 * statistics.median(times):.1f} | {middle:.3f} | {low:.3f} to {high:.3f} |"
+        line = f"| {arm} | {1000 * statistics.median(times):.1f} | {middle:.3f} |"
+        line += f" {low:.3f} to {high:.3f} |"
         lines.append(line + (f" {peak[arm] / 2**20:.0f} |" if memory else ""))
     return "\n".join(lines)
 

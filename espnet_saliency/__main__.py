@@ -1,4 +1,4 @@
-"""Launcher: `python -m espnet_saliency -m MODULE ARGUMENTS` is `python -m MODULE ARGUMENTS`, plugged in.
+"""Launcher: `python -m espnet_saliency -m MODULE ARGUMENTS` runs an ESPnet program plugged in.
 
 An existing ESPnet recipe gets the augmentation by `--python "python3 -m espnet_saliency"`. Whatever
 else such a recipe asks of its Python (a script, `-c`, flags) happens as with Python itself.
@@ -27,7 +27,7 @@ __spec__ = None
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Do what Python would do with `arguments`, with this package registered where it runs a module."""
+    """Do what Python would do with `arguments`, plugged in where they name a module."""
     if arguments and arguments[0] in ("-h", "--help"):
         print(USAGE, end="")
         return

@@ -1,8 +1,8 @@
 """Registration with ESPnet: the one place that touches its registries.
 
 ESPnet's tasks look classes up by name in registries of their own (`specaug_choices` and the like).
-`register()` adds the augmentation to those of the recognisers, and the classifier's parts to that of
-the classification task `cls`.
+`register()` adds the augmentation to those of the recognisers, and the classifier's parts to that
+of the classification task `cls`.
 """
 
 from __future__ import annotations

@@ -83,12 +83,13 @@ def test_help_is_of_the_launcher():
 
 def test_a_module_runs_plugged_in(tmp_path):
     (tmp_path / "probe.py").write_text(
-        "import sys, pickle\n"
+        "import sys\n"
         "from espnet2.tasks.asr import specaug_choices as asr\n"
         "from espnet2.tasks.cls import encoder_choices, specaug_choices as cls\n"
-        "print('RESULT', __name__, sys.argv[1:], sys.argv[0].endswith('probe.py'), sys.flags.optimize,\n"
-        "      'saliency' in asr.classes, 'accent_resnet' in encoder_choices.classes,\n"
-        "      'crop_specaug' in cls.classes, sys.modules['__main__'].__file__[-27:])\n"
+        "print('RESULT', __name__, sys.argv[1:], sys.argv[0].endswith('probe.py'),\n"
+        "      sys.flags.optimize, 'saliency' in asr.classes,\n"
+        "      'accent_resnet' in encoder_choices.classes, 'crop_specaug' in cls.classes,\n"
+        "      sys.modules['__main__'].__file__[-27:])\n"
     )
     run = launch("-O", "-m", "probe", "--a b", "-m", "x", path=[tmp_path])
     line = [line for line in run.stdout.splitlines() if line.startswith("RESULT")]
@@ -98,10 +99,10 @@ def test_a_module_runs_plugged_in(tmp_path):
     ], run.stderr
 
 
-def test_a_users_mistake_is_one_line_and_status_2(tmp_path):
-    (tmp_path / "espnet2_like.py").write_text("")
+def test_a_users_mistake_is_one_line_and_status_2():
     run = launch("-m", "espnet2.bin.no_such_program")
-    assert run.returncode == 2 and run.stderr.startswith("error: no module named espnet2.bin.no_such_")
+    assert run.returncode == 2
+    assert run.stderr.startswith("error: no module named espnet2.bin.no_such_program")
     assert run.stderr.count("\n") == 1 and run.stdout == ""
     run = launch("-m", "no_such_package.program")
     assert run.returncode == 2 and run.stderr.count("\n") == 1
@@ -109,10 +110,11 @@ def test_a_users_mistake_is_one_line_and_status_2(tmp_path):
 
 # Training of a recogniser that is as small as ESPnet builds one.
 
+FRONTEND = {"fs": 16000, "n_fft": 512, "win_length": 400, "hop_length": 160, "n_mels": 80}
 ASR = {
     "token_list": ["<blank>", "<unk>", "a", "b", "<sos/eos>"],
     "token_type": "char",
-    "frontend_conf": {"fs": 16000, "n_fft": 512, "win_length": 400, "hop_length": 160, "n_mels": 80},
+    "frontend_conf": FRONTEND,
     "normalize": "utterance_mvn",
     "encoder": "transformer",
     "encoder_conf": {"output_size": 8, "num_blocks": 1, "attention_heads": 1, "linear_units": 8},
@@ -145,7 +147,7 @@ def work(tmp_path_factory) -> Path:
     (root / "shape").write_text("".join(f"{n} 16000\n" for n in names))
     config = {
         "token_list": ["x", "y", "<unk>"], "input_size": None, "frontend": "default",
-        "frontend_conf": ASR["frontend_conf"], "specaug": None, "specaug_conf": {},
+        "frontend_conf": FRONTEND, "specaug": None, "specaug_conf": {},
         "normalize": "masked_utterance_mvn", "normalize_conf": {}, "preencoder": None,
         "preencoder_conf": {}, "encoder": "accent_resnet", "encoder_conf": {"channels": [4, 8]},
         "decoder": "linear", "decoder_conf": {}, "model": "espnet", "model_conf": {}, "init": None,
@@ -170,6 +172,7 @@ def training(work: Path, name: str, **changes) -> list[str]:
     return [str(word) for word in words]
 
 
+@pytest.mark.slow
 def test_an_espnet_command_line_trains_with_the_augmentation(work):
     run = launch("-m", "espnet2.bin.asr_train", *training(work, "one"), cwd=work)
     assert run.returncode == 0, run.stderr[-3000:]
@@ -181,8 +184,9 @@ def test_an_espnet_command_line_trains_with_the_augmentation(work):
     assert yaml.safe_load((work / "one" / "config.yaml").read_text())["specaug"] == "saliency"
 
 
+@pytest.mark.slow
 def test_a_classifier_of_other_features_is_refused_before_training(work):
-    frontend = {**ASR["frontend_conf"], "hop_length": 128}
+    frontend = {**FRONTEND, "hop_length": 128}
     run = launch("-m", "espnet2.bin.asr_train", *training(work, "hop", frontend_conf=frontend))
     assert run.returncode == 2
     last = run.stderr.splitlines()[-1]
@@ -216,11 +220,12 @@ if __name__ == "__main__":
 '''
 
 
+@pytest.mark.slow
 def test_two_spawned_processes_train_with_the_augmentation(work, tmp_path):
     (tmp_path / "two_processes.py").write_text(TWO_PROCESSES)
     run = launch("-m", "two_processes", *training(work, "two"), cwd=tmp_path, path=[tmp_path])
     assert run.returncode == 0, run.stderr[-3000:]
-    assert "DistributedDataParallel" in run.stderr or ":0/2]" in run.stderr
+    assert ":0/2]" in run.stderr
     assert re.search(r"SaliencySpecAug\([^\n]*method=grad_cam", run.stderr)
     assert "1epoch results" in run.stderr
     assert (work / "two" / "1epoch.pth").exists()

@@ -14,12 +14,12 @@ from espnet_saliency.errors import UserError
 
 
 class CropSpecAug(AbsSpecAug):
-    """A random crop of each utterance, then ESPnet's SpecAug; `specaug: crop_specaug` of the cls task.
+    """Random crops, then ESPnet's SpecAug; `specaug: crop_specaug` of the cls task.
 
-    Crops keep a classifier from learning whole sentences and speakers by heart. SpecAug writes zeros,
-    which on log-mel features are a loud patch that would also shift the normalisation behind it: it
-    works here on features less their mean over the utterance, so that what it hides becomes the mean.
-    Random numbers come from torch's generator alone.
+    Crops keep a classifier from learning whole sentences and speakers by heart. SpecAug writes
+    zeros, which on log-mel features are a loud patch that would also shift the normalisation behind
+    it: it works here on features less their mean over the utterance, so that what it hides becomes
+    the mean. Random numbers come from torch's generator alone.
 
     Args:
         crop_frames: length of a crop; a shorter utterance stays whole. None: no crops.

@@ -1,4 +1,4 @@
-"""A trained accent classifier, frozen: what saliency and evaluation load from an ESPnet experiment."""
+"""A trained accent classifier, frozen: what saliency and evaluation load from an experiment."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _CONFIG_KEYS = (
 
 
 class AccentClassifier(nn.Module):
-    """A frozen classifier over un-normalised log-mel features, always in evaluation mode and float32.
+    """A frozen classifier over un-normalised log-mel features, in evaluation mode and float32.
 
     An utterance gets from a padded batch what it gets alone, whatever lies in its padding.
 
@@ -54,11 +54,11 @@ class AccentClassifier(nn.Module):
         encoder, decoder = model.encoder, model.decoder
         if not hasattr(encoder, "activations"):
             raise UserError(
-                f"{name}: its encoder, {type(encoder).__name__}, has no convolution to take maps from: "
-                "train one with encoder: accent_resnet"
+                f"{name}: its encoder, {type(encoder).__name__}, has no convolution to take maps "
+                "from: train one with encoder: accent_resnet"
             )
         if model.preencoder is not None:
-            raise UserError(f"{name}: a preencoder is not supported: train one with preencoder: null")
+            raise UserError(f"{name}: a preencoder is not supported: train one without")
         if model.classification_type != "multi-class":
             raise UserError(f"{name}: classification_type must be multi-class")
         if decoder.pooling != "mean":
@@ -91,7 +91,9 @@ class AccentClassifier(nn.Module):
             model.load_state_dict(weights)
         except RuntimeError as error:
             reason = str(error).splitlines()[-1].strip()
-            raise UserError(f"{weights_file}: weights do not fit {config_file}: {reason}") from error
+            raise UserError(
+                f"{weights_file}: weights do not fit {config_file}: {reason}"
+            ) from error
         return cls(model, _digest(config, weights), name=str(path))
 
     def train(self, mode: bool = True) -> AccentClassifier:
@@ -119,10 +121,10 @@ class AccentClassifier(nn.Module):
             (B, C, T', F'), >= 0 and zero in padding, and its lengths (B,).
         """
         with torch.autocast(feats.device.type, enabled=False):
+            # This copies, and it has to: ESPnet's normalisations write into what they are given.
             feats = mask_padding(feats.float(), lengths)
             if self.normalize is not None:
-                # A copy: some of ESPnet's normalisations write into what they are given.
-                feats, lengths = self.normalize(feats.clone(), lengths)
+                feats, lengths = self.normalize(feats, lengths)
             return self.encoder.activations(feats, lengths)
 
     def pooled_logits(self, activations: Tensor, lengths: Tensor) -> Tensor:
@@ -157,13 +159,17 @@ def _padding_safe(normalize: nn.Module | None) -> nn.Module | None:
 def _find(path: Path) -> tuple[Path, Path]:
     """The weights and the configuration that `path` stands for."""
     if not path.exists():
-        raise UserError(f"{path}: no such classifier; train one (stage 7) or name its experiment folder")
+        raise UserError(
+            f"{path}: no such classifier; train one (stage 7) or name its experiment folder"
+        )
     if path.is_dir():
         candidates = [path / name for name in MODEL_FILES]
         found = [candidate for candidate in candidates if candidate.exists()]
         if not found:
             names = " nor ".join(MODEL_FILES)
-            raise UserError(f"{path}: no {names} in it; train a classifier there (stage 7) or name a .pth")
+            raise UserError(
+                f"{path}: no {names} in it; train a classifier there (stage 7) or name a .pth"
+            )
         weights, config = found[0], path / "config.yaml"
     else:
         weights, config = path, path.parent / "config.yaml"
@@ -180,7 +186,8 @@ def _read_config(path: Path) -> dict[str, Any]:
     missing = [k for k in _CONFIG_KEYS if not isinstance(config, dict) or k not in config]
     if missing:
         raise UserError(
-            f"{path}: not the configuration of a classifier of ESPnet's cls task: no {', '.join(missing)}"
+            f"{path}: not the configuration of a classifier of ESPnet's cls task: no "
+            f"{', '.join(missing)}"
         )
     return config
 
@@ -190,8 +197,8 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
         weights = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(
-            f"{path}: not plain weights, so it is not loaded (it could run code); name a file such as "
-            f"{MODEL_FILES[0]}"
+            f"{path}: not plain weights, so it is not loaded (it could run code); name a file such "
+            f"as {MODEL_FILES[0]}"
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]

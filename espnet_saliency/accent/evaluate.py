@@ -1,4 +1,4 @@
-"""Evaluation of an accent classifier on sets of a dump folder: predictions, figures, tables, pictures."""
+"""Evaluation of an accent classifier on sets of a dump folder: figures, tables and pictures."""
 
 from __future__ import annotations
 
@@ -117,10 +117,13 @@ def _open(path: str, fs: int) -> Any:
     try:
         info = soundfile.info(path)
     except (soundfile.LibsndfileError, OSError) as error:
-        raise UserError(f"{path}: not readable as audio; format the audio again (stage 3)") from error
+        raise UserError(
+            f"{path}: not readable as audio; format the audio again (stage 3)"
+        ) from error
     if info.samplerate != fs:
         raise UserError(
-            f"{path}: {info.samplerate} Hz, but the classifier hears {fs} Hz; format the audio (stage 3)"
+            f"{path}: {info.samplerate} Hz, but the classifier hears {fs} Hz; format the audio "
+            "(stage 3)"
         )
     return info
 
@@ -132,7 +135,8 @@ def _read_batch(
     waves = []
     for path in paths:
         _open(path, features.fs)
-        waves.append(torch.from_numpy(soundfile.read(path, dtype="float32", always_2d=True)[0][:, 0]))
+        wave, _ = soundfile.read(path, dtype="float32", always_2d=True)
+        waves.append(torch.from_numpy(wave[:, 0]))
     lengths = torch.tensor([len(wave) for wave in waves])
     speech = torch.nn.utils.rnn.pad_sequence(waves, batch_first=True)
     # The transform reflects half a window at each end, and so takes no audio shorter than that.
@@ -180,7 +184,7 @@ def markdown(results: Mapping[str, Any]) -> str:
                 if accent in r["per_accent"]:
                     lines.append(f"|{accent}|" + "|".join(map(str, row)) + "|")
         if r["unknown_accents"]:
-            lines += ["", "Accents that the classifier does not know, and what it took them for:", ""]
+            lines += ["", "Accents that it does not know, and what it took them for:", ""]
             for accent, u in r["unknown_accents"].items():
                 taken = sorted(u["predicted"].items(), key=lambda item: (-item[1], item[0]))
                 said = ", ".join(f"{predicted} {count}" for predicted, count in taken)
@@ -192,7 +196,9 @@ def _percent(rate: float | None) -> str:
     return "-" if rate is None else f"{100 * rate:.1f}"
 
 
-def _write_predictions(path: Path, predictions: Sequence[Prediction], accents: Sequence[str]) -> None:
+def _write_predictions(
+    path: Path, predictions: Sequence[Prediction], accents: Sequence[str]
+) -> None:
     with atomic_file(path) as handle:
         handle.write("\t".join(["utt_id", "speaker", "accent", "predicted", *accents]) + "\n")
         for p in predictions:
@@ -201,7 +207,7 @@ def _write_predictions(path: Path, predictions: Sequence[Prediction], accents: S
 
 
 def _draw_confusion(path: Path, name: str, result: Mapping[str, Any]) -> None:
-    """Rows are true accents, as shares of each row; accents that the classifier does not know below."""
+    """Rows are true accents, as shares of each row; those that the classifier lacks come last."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -49,13 +49,15 @@ class FeatureSettings:
         Raises:
             UserError: an argument that DefaultFrontend does not have, or no log-mel features.
         """
-        # Not by building it: this is asked before anything runs, and ESPnet takes seconds to import.
+        # Not by building it: this is asked at the start, and ESPnet takes seconds to import.
         given = {key: value for key, value in (conf or {}).items() if key not in _NOT_FEATURES}
         unknown = sorted(given.keys() - {field.name for field in dataclasses.fields(cls)})
         if unknown:
-            raise UserError(f"frontend_conf.{unknown[0]}: ESPnet's default frontend has no such argument")
+            raise UserError(
+                f"frontend_conf.{unknown[0]}: ESPnet's default frontend has no such argument"
+            )
         if not (conf or {}).get("apply_stft", True):
-            raise UserError("accent saliency needs features computed from audio: use apply_stft: true")
+            raise UserError("accent saliency needs features of audio: use apply_stft: true")
         settings = {field.name: field.default for field in dataclasses.fields(cls)} | given
         fs = settings["fs"] = _hertz(settings["fs"])
         if given.get("win_length") is None:
@@ -76,11 +78,11 @@ class FeatureSettings:
         if not isinstance(frontend, DefaultFrontend):
             what = "stored features (input_size)" if frontend is None else type(frontend).__name__
             raise UserError(
-                f"the model takes {what}, but accent saliency needs log-mel features computed in the "
-                "model: use frontend: default"
+                f"the model takes {what}, but accent saliency needs log-mel features computed in "
+                "the model: use frontend: default"
             )
         if not frontend.apply_stft:
-            raise UserError("accent saliency needs features computed from audio: use apply_stft: true")
+            raise UserError("accent saliency needs features of audio: use apply_stft: true")
         stft, mel = frontend.stft, frontend.logmel.mel_options
         return cls(
             fs=int(mel["sr"]),
@@ -116,4 +118,6 @@ def _hertz(fs: int | str) -> int:
     try:
         return int(float(number) * factor)
     except ValueError as error:
-        raise UserError(f"frontend_conf.fs: {fs} is not a sampling rate; write it as 16000 or 16k") from error
+        raise UserError(
+            f"frontend_conf.fs: {fs} is not a sampling rate; write it as 16000 or 16k"
+        ) from error

@@ -24,11 +24,13 @@ class Prediction:
     """Probability of each of the classifier's accents."""
 
 
-def score(predictions: Sequence[Prediction], accents: Sequence[str], seed: int = 0) -> dict[str, Any]:
+def score(
+    predictions: Sequence[Prediction], accents: Sequence[str], seed: int = 0
+) -> dict[str, Any]:
     """Figures of one set; rates are fractions, None where no utterance can be scored.
 
-    Utterances of an accent that the classifier does not know cannot be right: they are counted under
-    `unknown_accents` with what was predicted, and take no part in anything else.
+    Utterances of an accent that the classifier does not know cannot be right: they are counted
+    under `unknown_accents` with what was predicted, and take no part in anything else.
 
     Args:
         predictions: of the whole set.
@@ -92,7 +94,7 @@ def balanced_accuracy_interval(
 
     Utterances of one speaker are alike, so that speakers and not utterances are drawn (Bisani and
     Ney, "Bootstrap estimates for confidence intervals in ASR performance evaluation", ICASSP 2004).
-    An accent with one speaker adds nothing to the width: an interval over few speakers is too narrow.
+    An accent with one speaker adds nothing to the width: over few speakers it is too narrow.
 
     Returns:
         lower and upper end, as fractions.

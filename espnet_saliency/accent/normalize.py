@@ -13,14 +13,15 @@ class MaskedUtteranceMVN(AbsNormalize):
     """Normalise each mel bin over the frames of its utterance; `normalize: masked_utterance_mvn`.
 
     For one utterance alone the same as ESPnet's `utterance_mvn`. In a padded batch that one, with
-    mean and variance, sums the padding's squares into the variance, so that a short utterance beside
-    a long one comes out several times too small, and it works in the caller's tensor.
+    mean and variance, sums the padding's squares into the variance, so that a short utterance
+    beside a long one comes out several times too small, and it works in the caller's tensor.
 
     Args:
         norm_means: subtract the mean.
         norm_vars: divide by the standard deviation.
-        eps: least standard deviation, in the features' unit (natural log of power); a bin that never
-            changes, such as those above the band of a telephone, must not become amplified rounding.
+        eps: least standard deviation, in the features' unit (natural log of power); a bin that
+            never changes, such as those above a telephone's band, must not become amplified
+            rounding.
     """
 
     def __init__(self, norm_means: bool = True, norm_vars: bool = True, eps: float = 0.1):

@@ -5,8 +5,8 @@ Recognition", CVPR 2016) behind a strided stem, which makes the network cheap: i
 every training step of a recogniser. It keeps both axes, time and mel, to its last block, and that
 block's output is what class activation maps are made of.
 
-Whatever lies in the padding is set to zero ahead of every convolution, so that in evaluation mode an
-utterance gets from a padded batch exactly what it gets alone.
+Whatever lies in the padding is set to zero ahead of every convolution, so that in evaluation mode
+an utterance gets from a padded batch exactly what it gets alone.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from espnet_saliency.errors import UserError
 
 
 def ceil_div(lengths: Tensor, stride: int) -> Tensor:
-    """Frames that a convolution of this stride leaves, for odd kernels padded by half their width."""
+    """Frames that a convolution of this stride leaves, its odd kernel padded by half its width."""
     return torch.div(lengths + stride - 1, stride, rounding_mode="floor")
 
 
@@ -61,7 +61,7 @@ class ResidualBlock(nn.Module):
             )
 
     def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, C, T, F), zero in padding, and (B,) -> (B, C', T', F'), >= 0 and zero in padding, (B,)."""
+        """(B, C, T, F), zero in padding, and (B,) -> the same of other sizes, >= 0."""
         lengths = ceil_div(lengths, self.stride)
         y = mask_padding(torch.relu(self.norm1(self.conv1(x))), lengths)
         y = torch.relu(self.norm2(self.conv2(y)) + self.shortcut(x))
@@ -92,17 +92,20 @@ class AccentResNet(AbsEncoder):
     ):
         super().__init__()
         if not channels or min(channels) < 1:
-            raise UserError(f"accent_resnet: channels must be positive numbers, not {list(channels)}")
+            raise UserError(
+                f"accent_resnet: channels must be positive numbers, not {list(channels)}"
+            )
         if blocks < 1:
             raise UserError(f"accent_resnet: blocks must be at least 1, not {blocks}")
         if len(stem_stride) != 2 or min(stem_stride) < 1:
             raise UserError(
-                f"accent_resnet: stem_stride must be two positive numbers (time, mel), not {stem_stride}"
+                "accent_resnet: stem_stride must be two positive numbers (time, mel), not "
+                f"{list(stem_stride)}"
             )
         if not 0.0 <= dropout < 1.0:
             raise UserError(f"accent_resnet: dropout must lie in [0, 1), not {dropout}")
         self._stem_stride = tuple(stem_stride)
-        # 2 s - 1 wide, so that every frame and bin is seen, and centred: ceil(T / s) frames come out.
+        # 2 s - 1 wide, so that every frame and bin is seen; ceil(T / s) frames come out.
         self.stem = nn.Conv2d(
             1,
             channels[0],

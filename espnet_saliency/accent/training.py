@@ -27,9 +27,10 @@ class TrainingData:
 def write_training_data(train: Path, valid: Path, folder: Path) -> TrainingData:
     """Write labels, classes and lengths for ESPnet's cls task.
 
-    In `folder`: token_list, left_out.tsv, and train/ and valid/ with wav.scp, label, speech_shape (samples), and
-    category2utt, which ESPnet's class-balanced batches are made from. Utterances whose accent is
-    unknown, and validation utterances of an accent that training does not have, are left out.
+    In `folder`: token_list, left_out.tsv, and train/ and valid/ with wav.scp, label, speech_shape
+    (samples), and category2utt, which ESPnet's class-balanced batches are made from. Utterances
+    whose accent is unknown, and validation utterances of an accent that training does not have, are
+    left out.
 
     Args:
         train, valid: dump folders with wav.scp, utt2accent and utt2num_samples.
@@ -83,7 +84,9 @@ def _labelled(folder: Path) -> dict[str, tuple[str, str, str]]:
     for name, table in (("utt2accent", accent), ("utt2num_samples", samples)):
         if table.keys() != wav.keys():
             odd = min(table.keys() ^ wav.keys())
-            raise UserError(f"{folder}: wav.scp and {name} disagree on {odd}; format the audio again")
+            raise UserError(
+                f"{folder}: wav.scp and {name} disagree on {odd}; format the audio again"
+            )
     for utt_id, value in accent.items():
         # A class of ESPnet's cls task is one token, and blanks divide tokens.
         if len(value.split()) != 1:

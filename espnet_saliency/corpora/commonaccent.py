@@ -71,7 +71,7 @@ RELEASE_LABELS = {
     "United States English": "us",
     "Welsh English": "wales",
 }
-"""The accents that Common Voice offered its speakers -> the label (with the corpus's own spelling)."""
+"""The accents that Common Voice offered its speakers -> the label, in the corpus's own spelling."""
 
 LIST_COLUMNS = ("utt_id", "wav", "text", "accent")
 _BY_NAME = {label(name): code for name, code in RELEASE_LABELS.items()} | {
@@ -85,9 +85,10 @@ class Options:
     """Options of CommonAccent."""
 
     source: str = "auto"
-    """lists (the published train, dev and test.csv), release (Common Voice en), auto: lists where there are any."""
+    """lists (the published train, dev and test.csv) or release (Common Voice en); auto: lists where
+    there are any."""
     lists_dir: Path | None = None
-    """Folder of train.csv, dev.csv and test.csv; else they are looked for under the corpus folder."""
+    """Folder of train.csv, dev.csv and test.csv; else looked for under the corpus folder."""
     max_clips: int = 2000
     """From a release: at most so many clips an accent."""
     split_shares: tuple[float, ...] = (0.8, 0.1, 0.1)
@@ -137,7 +138,7 @@ def prepare(corpus_dir: Path, options: Options, seed: int) -> Corpus:
 
 
 def find_lists(folder: Path, depth: int = 3) -> Path | None:
-    """The one folder that holds train.csv, dev.csv and test.csv, at most `depth` levels below `folder`.
+    """The one folder with train.csv, dev.csv and test.csv, at most `depth` levels below `folder`.
 
     Raises:
         UserError: several folders hold them.

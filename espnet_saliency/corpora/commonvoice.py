@@ -1,8 +1,8 @@
 """The tables of a Mozilla Common Voice release: what commonaccent and commonvoice_fa share.
 
 A release is <cv>/<language>/{clips/*.mp3,train.tsv,dev.tsv,test.tsv,validated.tsv,...}. Columns
-differ by release (accent or accents, with or without sentence_id), so they are found by header name;
-quotes are unbalanced in places, so a quote is a character like any other.
+differ by release (accent or accents, with or without sentence_id), so they are found by header
+name; quotes are unbalanced in places, so a quote is a character like any other.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def language_folder(corpus_dir: Path, language: str) -> Path:
     folder = locate(
         corpus_dir,
         fits,
-        f"folder {language} with {', '.join(f'{name}.tsv' for name in TABLES)} of a Common Voice release",
+        f"folder {language} with {', '.join(f'{name}.tsv' for name in TABLES)} of Common Voice",
         places=(language, f"*/{language}", ".."),
     )
     if not (folder / "clips").is_dir():
@@ -62,7 +62,7 @@ def language_folder(corpus_dir: Path, language: str) -> Path:
 
 
 def release(folder: Path, corpus_dir: Path) -> str:
-    """The number of a release, e.g. "17.0", from the folder names that the archive makes; "" where they do not say."""
+    """The number of a release, e.g. "17.0", from the folders' names; "" where they do not say."""
     for name in (*reversed(folder.parts), corpus_dir.name):
         found = _RELEASE.search(name)
         if found:

@@ -41,7 +41,7 @@ class Options:
     release: str = ""
     """Release, e.g. 17.0, where no folder's name tells it."""
     accent_labels: Path | None = None
-    """Table (.csv or .tsv) with the columns accent and client_id or path: your own accent labels."""
+    """Your own accent labels: a table (.csv, .tsv) with columns accent and client_id or path."""
     unseen_accents: tuple[str, ...] = ()
     """Accents held out of training: tested in test_unseen."""
     text_policy: str = "persian"
@@ -102,7 +102,7 @@ def _own_labels(path: Path) -> dict[str, str]:
     """client_id or file name of a clip -> accent.
 
     Raises:
-        UserError: the table cannot be read, a row is broken, or one speaker or clip has two accents.
+        UserError: the table cannot be read, a row is broken, or a speaker or clip has two accents.
     """
     key = next((c for c in ("client_id", "path") if c in header(path)), None)
     if key is None:

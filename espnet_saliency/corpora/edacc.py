@@ -12,7 +12,8 @@ Licence
 Source
     https://groups.inf.ed.ac.uk/edacc/, https://doi.org/10.7488/ds/3832
 
-Layout: edacc_v1.0/{linguistic_background.csv,data/EDACC-Cnn.wav,{dev,test}/{segments,text,utt2spk}}.
+Layout: edacc_v1.0/linguistic_background.csv, edacc_v1.0/data/EDACC-Cnn.wav, and
+edacc_v1.0/{dev,test}/{segments,text,utt2spk}.
 
 Policy
     Sets. train and dev come from the publisher's dev, whole conversations in one or the other, so
@@ -51,7 +52,7 @@ from espnet_saliency.corpora.reading import (
 )
 from espnet_saliency.corpora.splits import hold_out_accents
 from espnet_saliency.corpora.text import one_line, tags, text_policy, without_tags
-from espnet_saliency.corpora.utterance import Corpus, Rejection, Utterance
+from espnet_saliency.corpora.utterance import Corpus, Utterance
 from espnet_saliency.errors import UserError
 
 ACCENT_QUESTION = "How would you describe your accent"
@@ -63,7 +64,7 @@ class Options:
     """Options of EdAcc."""
 
     accent_map: Path | None = None
-    """YAML file with "variety: [what speakers wrote, ...]"; without it each wording is an accent."""
+    """YAML file with "variety: [what speakers wrote, ...]"; without it each wording is one."""
     dev_share: float = 0.15
     """Share of the publisher's dev set that becomes dev here; the rest is train."""
     excluded_tags: tuple[str, ...] = ("overlap", "foreign", "no-speech")
@@ -260,7 +261,7 @@ def _accents(path: Path | None, wording: Mapping[str, str], corpus: Corpus) -> d
 def _utterances(
     root: Path, name: str, wording: Mapping[str, str], corpus: Corpus
 ) -> Iterator[Utterance]:
-    """The utterances of dev or test in the order of its segments, text as published, no accent yet."""
+    """The utterances of dev or test in the order of its segments, text as published, no accent."""
     folder = root / name
     speakers = _first(folder / "utt2spk", corpus.notes)
     texts = _first(folder / "text", corpus.notes)

@@ -2,13 +2,14 @@
 
     python -m espnet_saliency.corpora.espeak < jobs.jsonl
 
-A line of jobs.jsonl is {"path", "voice", "text", "rate", "pitch", "range", "noise_seed"}: where the
-FLAC file goes, espeak-ng's name of a voice with its variant ("en-us+m3"), words a minute, base pitch
-and its range from 0 to 100 (50 is the voice's own), and the seed of the noise that a recording has.
+A line of jobs.jsonl is {"path", "voice", "text", "rate", "pitch", "range", "noise_seed"}: where
+the FLAC file goes, espeak-ng's name of a voice with its variant ("en-us+m3"), words a minute, base
+pitch and its range from 0 to 100 (50 is the voice's own), and the seed of the noise that is added.
 After each file its number of samples goes to standard output, a line.
 
 espeak-ng is GPL-3.0-or-later and comes with the optional package espeakng-loader, which is imported
-here alone; the rest of this package runs this program as a process and reads the audio that it writes.
+here alone; the rest of this package runs this program as a process and reads the audio that it
+writes.
 
 espeak-ng draws random numbers as it speaks: the same text sounds different the second time. A
 fresh process that speaks the same jobs in the same order writes the same bytes.

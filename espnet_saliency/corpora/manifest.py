@@ -47,7 +47,7 @@ class Options:
     """Options of a corpus that is described in a table."""
 
     manifest: Path | None = None
-    """The table, seen from here or from the corpus folder; without it manifest.tsv or manifest.csv there."""
+    """The table, seen from here or the corpus folder; by default manifest.tsv or .csv there."""
     utt_id_column: str = "utt_id"
     """Column of the utterance ids."""
     path_column: str = "path"
@@ -106,6 +106,30 @@ def prepare(corpus_dir: Path, options: Options, seed: int) -> Corpus:
     return reader.corpus(seed)
 
 
+def tables(corpus_dir: Path, options: Options) -> list[Path]:
+    """The files that say what the corpus is: when one changes, the corpus is another.
+
+    Raises:
+        UserError: no table, or two.
+    """
+    return [_find_table(corpus_dir, options)]
+
+
+def test_sets(corpus_dir: Path, options: Options) -> tuple[str, ...]:
+    """Names of the test sets that `prepare` will make, from the table's splits alone.
+
+    Raises:
+        UserError: no table, or two; a column that is missing.
+    """
+    table = _find_table(corpus_dir, options)
+    _columns(table, options)
+    splits = {row.values.get(options.split_column, "").strip().casefold() for row in read_table(table)}
+    tests = sorted(filter(is_test, splits)) or ["test"]
+    if options.unseen_accents:
+        tests += [f"{name}_unseen" for name in tests if f"{name}_unseen" not in tests]
+    return tuple(tests)
+
+
 def _check(options: Options) -> None:
     if options.channel < 0:
         raise UserError(f"--channel {options.channel}: channels are counted from 0")
@@ -117,8 +141,8 @@ def _check(options: Options) -> None:
     for name in options.group_columns:
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) or name in _TAKEN:
             raise UserError(
-                f"--group_columns {name}: becomes the file utt2{name}, so rename the column: one word "
-                f"of letters, digits and _, and none of {', '.join(_TAKEN)}"
+                f"--group_columns {name}: becomes the file utt2{name}, so rename the column: one "
+                f"word of letters, digits and _, and none of {', '.join(_TAKEN)}"
             )
 
 
@@ -136,7 +160,9 @@ def _find_table(corpus_dir: Path, options: Options) -> Path:
         return found[0].absolute()
     if found:
         raise UserError(f"{corpus_dir} has {' and '.join(TABLES)}: name one with --manifest")
-    raise UserError(f"{corpus_dir} has no {' or '.join(TABLES)}: name the table with --manifest FILE")
+    raise UserError(
+        f"{corpus_dir} has no {' or '.join(TABLES)}: name the table with --manifest FILE"
+    )
 
 
 def _columns(table: Path, options: Options) -> list[str]:
@@ -189,7 +215,9 @@ class _Reader:
         values = {name: self._clean(value) for name, value in row.values.items()}
 
         def get(field: str) -> str:
-            return values.get(getattr(self.options, f"{field}_column"), "")
+            value = values.get(getattr(self.options, f"{field}_column"), "")
+            # One name may be written in two ways. A file is found by the bytes that it is named by.
+            return value if field == "path" else unicodedata.normalize("NFC", value)
 
         raw, speaker = get("utt_id"), identifier(get("speaker"))
         problem = row.problem or ("" if raw else "no id") or ("" if speaker else "no speaker")
@@ -230,7 +258,8 @@ class _Reader:
         if any(splits):
             for utterance, split in zip(utterances, splits):
                 if not split:
-                    self.excluded.append(rejection(utterance.utt_id, f"{self.table.name}: no split"))
+                    left_out = rejection(utterance.utt_id, f"{self.table.name}: no split")
+                    self.excluded.append(left_out)
         else:
             splits = ["train"] * len(utterances)
         if "train" not in splits:
@@ -264,9 +293,9 @@ class _Reader:
         missing = [name for name in made if name not in chosen.values()]
         if missing:
             raise UserError(
-                f"{self.table}: too few speakers to make {' and '.join(missing)} of ({len(accents)}, "
-                f"{len(made) + 1} of one accent are needed): add speakers, or a column "
-                f"{self.options.split_column}"
+                f"{self.table}: too few speakers to make {' and '.join(missing)} of "
+                f"({len(accents)}, {len(made) + 1} of one accent are needed): add speakers, or a "
+                f"column {self.options.split_column}"
             )
         self.notes += notes
         if present != {"train"}:
@@ -282,13 +311,14 @@ class _Reader:
         if shared:
             others = ", ".join(sorted(sets_of[shared[0]] - {"train"}))
             self.notes.append(
-                f"{len(shared)} speaker{'s are' if len(shared) > 1 else ' is'} in train and in another "
-                f"set (first: {shared[0]}, also in {others}): scores there are not of unheard speakers"
+                f"{len(shared)} speaker{'s are' if len(shared) > 1 else ' is'} in train and in "
+                f"another set (first: {shared[0]}, also in {others}): scores there are not of "
+                f"unheard speakers"
             )
 
     def _clean(self, value: str) -> str:
-        """A field without the blanks around it and without the quotes that some writers put around it."""
-        value = unicodedata.normalize("NFC", value).strip()
+        """A field without the blanks around it, nor the quotes that some writers put there."""
+        value = value.strip()
         if self.table.suffix.lower() != ".csv" and re.fullmatch(r'"([^"]|"")*"', value):
             value = value[1:-1].replace('""', '"').strip()
         return value
@@ -301,16 +331,16 @@ class _Reader:
         first = self._lines.setdefault(raw, line)
         if first != line:
             raise UserError(
-                f"{self.table}: {self.options.utt_id_column} {raw!r} is there twice, in lines {first} "
-                f"and {line}: ids must differ"
+                f"{self.table}: {self.options.utt_id_column} {raw!r} is there twice, in lines "
+                f"{first} and {line}: ids must differ"
             )
         name = identifier(raw)
         name = name if name.startswith(speaker) else utterance_id(speaker, name)
         other = self._ids.setdefault(name, _Named(raw, line))
         if other.line != line:
             raise UserError(
-                f"{self.table}: ids {other.raw!r} (line {other.line}) and {raw!r} (line {line}) both "
-                f"become {name!r}: rename one"
+                f"{self.table}: ids {other.raw!r} (line {other.line}) and {raw!r} (line {line}) "
+                f"both become {name!r}: rename one"
             )
         return name
 
@@ -318,8 +348,8 @@ class _Reader:
         other = self._speakers.setdefault(speaker, _Named(raw, line))
         if other.raw != raw:
             raise UserError(
-                f"{self.table}: speakers {other.raw!r} (line {other.line}) and {raw!r} (line {line}) "
-                f"both become {speaker!r}: rename one"
+                f"{self.table}: speakers {other.raw!r} (line {other.line}) and {raw!r} (line "
+                f"{line}) both become {speaker!r}: rename one"
             )
 
     def _accent(self, speaker: str, raw: str, line: int) -> str:
@@ -330,8 +360,8 @@ class _Reader:
         other = self._accent_of.setdefault(speaker, _Named(raw, line))
         if label(other.raw) != accent:
             raise UserError(
-                f"{self.table}: speaker {speaker!r} has accent {other.raw!r} in line {other.line} and "
-                f"{raw!r} in line {line}: give each person an own id, and one accent"
+                f"{self.table}: speaker {speaker!r} has accent {other.raw!r} in line {other.line} "
+                f"and {raw!r} in line {line}: give each person an own id, and one accent"
             )
         return accent
 
@@ -352,8 +382,8 @@ class _Reader:
         if split in ("", "train") or re.fullmatch(r"test[a-z0-9_.-]*", split):
             return split
         raise UserError(
-            f"{self.table} line {line}: {name} has {self.options.split_column} {raw!r}; known are train, "
-            f"{', '.join(_DEV_NAMES)}, and names that begin with test"
+            f"{self.table} line {line}: {name} has {self.options.split_column} {raw!r}; known are "
+            f"train, {', '.join(_DEV_NAMES)}, and names that begin with test"
         )
 
     def _audio(self, raw: str) -> Path | None:

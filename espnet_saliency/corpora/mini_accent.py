@@ -1,16 +1,17 @@
 """A miniature corpus that is generated: short sentences in twelve accents of English.
 
 Description
-    Sentences of three to seven words out of 51, spoken by espeak-ng: five of its English voices, and
-    seven languages that read English words in their own spelling (`respelling`). About an hour and
-    a half in under a minute, the same bytes every time.
+    Sentences of three to seven words out of 51, spoken by espeak-ng: five of its English voices,
+    and seven languages that read English words in their own spelling (`respelling`). About an hour
+    and a half in under a minute, the same bytes every time.
     A speaker is a variant of the voice (vocal tract), a rate, a pitch and its range. Every accent
     has the same speakers, so that a voice says nothing about the accent: a classifier that learns
     voices is at chance. The test speakers are not those of train and dev, and read the same
-    sentences in every accent, so that accents differ in nothing but the accent.
+    sentences in every accent, so that accents differ in nothing but the accent. A little white
+    noise stands for the room: a synthesiser's silence is digital.
 Licence
-    The synthesiser is GPL-3.0-or-later, an optional package (espeakng-loader) that runs as a process
-    of its own (`espeak`); what it speaks is not covered by that licence.
+    The synthesiser is GPL-3.0-or-later, an optional package (espeakng-loader) that runs as a
+    process of its own (`espeak`); what it speaks is not covered by that licence.
 Source
     https://github.com/espeak-ng/espeak-ng
 
@@ -263,7 +264,9 @@ def _check(options: Options) -> None:
             raise UserError(f"--{name} {' '.join(given)}: one is named twice")
     strange = sorted(set(options.unseen_accents) - set(options.accents))
     if strange:
-        raise UserError(f"--unseen_accents {strange[0]}: is not among --accents {' '.join(options.accents)}")
+        raise UserError(
+            f"--unseen_accents {strange[0]}: is not among --accents {' '.join(options.accents)}"
+        )
     seen = len(options.accents) - len(options.unseen_accents)
     if seen < 2:
         raise UserError(
@@ -298,8 +301,8 @@ def _refuse_strange_files(corpus_dir: Path) -> None:
     strange = [name for name in names if name not in ("audio", "manifest.tsv", _RECORD)]
     if strange or (names and _RECORD not in names):
         raise UserError(
-            f"--corpus_dir {corpus_dir}: holds {(strange or names)[0]}, which is not of mini_accent, "
-            f"and would be replaced; name a new or empty folder"
+            f"--corpus_dir {corpus_dir}: holds {(strange or names)[0]}, which is not of "
+            f"mini_accent, and would be replaced; name a new or empty folder"
         )
 
 

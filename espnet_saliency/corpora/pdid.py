@@ -21,7 +21,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Mapping
 
 from espnet_saliency.corpora import manifest
 from espnet_saliency.corpora.reading import header, locate, read_table, rejection
@@ -48,7 +47,7 @@ class Options:
     """Options of PDID."""
 
     table: Path | None = None
-    """The table, seen from here or from the corpus folder; else the one .csv or .tsv with such columns."""
+    """The table, seen from here or from the corpus folder; else the one that has such columns."""
     audio_dir: Path | None = None
     """Folder from which the table names the audio files, where it is not found."""
     path_column: str = ""
@@ -165,7 +164,7 @@ def _named(header: list[str], options: Options) -> dict[str, str]:
 
 
 def _find_audio(table: Path, root: Path, column: str) -> Path:
-    """The folder from which the table names its files: where the most of its first 100 rows are found."""
+    """The folder from which the table names its files: where most of 100 rows are found."""
     starts = list(dict.fromkeys([table.parent, root]))
     places = starts + [
         below for start in starts for below in sorted(start.iterdir()) if below.is_dir()
@@ -176,8 +175,9 @@ def _find_audio(table: Path, root: Path, column: str) -> Path:
     }
     best = max(found, key=lambda place: found[place])
     if not found[best]:
+        first = next(filter(None, names), "")
         raise UserError(
-            f"{table}: none of the files that its column {column} names (first: {next(filter(None, names), '')!r}) "
-            f"is in {', '.join(map(str, starts))} or a folder there; say where: --audio_dir DIR"
+            f"{table}: none of the files that its column {column} names (first: {first!r}) is in "
+            f"{', '.join(map(str, starts))} or a folder there; say where: --audio_dir DIR"
         )
     return best

@@ -110,7 +110,10 @@ def _rows(path: Path, columns: list[str]) -> Iterator[Row]:
         if "\ufffd" in line:
             problem = "a character that is not UTF-8"
         elif len(fields) != len(columns):
-            problem = f"{len(fields)} fields where the header has {len(columns)} (a stray separator or quote)"
+            problem = (
+                f"{len(fields)} fields where the header has {len(columns)} "
+                "(a stray separator or quote)"
+            )
         yield Row(number, dict(zip(columns, fields)), problem)
 
 
@@ -123,9 +126,9 @@ def _fields(line: str, path: Path) -> list[str]:
 
 
 def lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Line number, from 1, and line of a text file, without line end or byte order mark; blank ones are passed over.
+    """Line number, from 1, and line of a text file, without line end or byte order mark.
 
-    Only line feeds end a line; bytes that are not UTF-8 become U+FFFD.
+    Blank lines are passed over. Only line feeds end a line; bytes that are not UTF-8 become U+FFFD.
     """
     with open(path, encoding="utf-8-sig", errors="replace", newline="\n") as handle:
         for number, line in enumerate(handle, 1):
@@ -174,7 +177,7 @@ def label(accent: str) -> str:
 
 
 def unique(utterances: Iterable[Utterance], rejected: list[Rejection]) -> Iterator[Utterance]:
-    """The utterances in order, without those whose id came just before; sorted by id, that is all."""
+    """The utterances, sorted by id, without those whose id came just before."""
     previous = None
     for utterance in utterances:
         if utterance.utt_id == previous:

@@ -1,10 +1,10 @@
 """English words as speakers of other languages might say them, in the spelling of their language.
 
-A foreign voice of espeak-ng that reads English text is no accent: it reads by its own spelling rules,
-or falls back to English sounds. It speaks with an accent when each word is spelt, in the language's
-own orthography, with the sounds that a speaker of it would use: no [th] in German or Russian, v for
-w, a vowel before "school" in Spanish, final vowels in Korean, stress where the language puts it. The
-spellings are ours, made for the vocabulary of the miniature corpus.
+A foreign voice of espeak-ng that reads English text is no accent: it reads by its own spelling
+rules, or falls back to English sounds. It speaks with an accent when each word is spelt, in the
+language's own orthography, with the sounds that a speaker of it would use: no [th] in German or
+Russian, v for w, a vowel before "school" in Spanish, final vowels in Korean, stress where the
+language puts it. The spellings are ours, made for the vocabulary of the miniature corpus.
 """
 
 from __future__ import annotations

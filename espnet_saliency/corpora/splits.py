@@ -23,9 +23,9 @@ def split_speakers(
     """Divide speakers into sets, each accent by the same shares.
 
     Within an accent every set but the first gets its share of the speakers, rounded, and at least
-    one; the first set gets the rest, and at least one. An accent with fewer speakers than there are
-    sets goes into the first set, then the last, then the others in order, as far as they reach: with
-    train, dev and test a lone speaker is trained on and not tested, of two one is tested.
+    one; the first set gets the rest, and at least one. An accent with fewer speakers than there
+    are sets goes into the first set, then the last, then the others in order, as far as they reach:
+    with train, dev and test a lone speaker is trained on and not tested, of two one is tested.
 
     Args:
         accents: speaker -> accent ("" is an accent of its own).

@@ -1,7 +1,7 @@
 """Named policies for the transcripts that a recogniser learns from.
 
 none            one line, blanks collapsed, byte order marks removed: what every text gets
-english_upper   upper case, no tags, no punctuation but apostrophes of words (LibriSpeech's own form)
+english_upper   upper case, no tags, no punctuation but apostrophes of words: LibriSpeech's form
 english_lower   the same in lower case
 persian         one code point for each Persian letter and digit: PERSIAN_TABLE says all of it
 
@@ -81,6 +81,19 @@ def _english(text: str) -> str:
 
 # Persian ----------------------------------------------------------------------------------------
 
+_MARKS = "".join(
+    chr(code)
+    for first, last in [
+        (0x0610, 0x061A),
+        (0x064B, 0x065F),
+        (0x0670, 0x0670),
+        (0x06D6, 0x06DC),
+        (0x06DF, 0x06E8),
+        (0x06EA, 0x06ED),
+    ]
+    for code in range(first, last + 1)
+)
+
 PERSIAN_TABLE: tuple[tuple[str, str, str], ...] = (
     # (what, the characters, what each becomes)
     ("yeh: Arabic yeh, alef maksura", "\u064a\u0649", "\u06cc"),
@@ -97,19 +110,7 @@ PERSIAN_TABLE: tuple[tuple[str, str, str], ...] = (
     ),
     (
         "diacritic: tanwin, harakat, shadda, sukun, hamza, superscript alef, Quranic marks",
-        "".join(
-            map(
-                chr,
-                [
-                    *range(0x0610, 0x061B),
-                    *range(0x064B, 0x0660),
-                    0x0670,
-                    *range(0x06D6, 0x06DD),
-                    *range(0x06DF, 0x06E9),
-                    *range(0x06EA, 0x06EE),
-                ],
-            )
-        ),
+        _MARKS,
         "",
     ),
     ("tatweel", "\u0640", ""),
@@ -124,7 +125,7 @@ PERSIAN_TABLE: tuple[tuple[str, str, str], ...] = (
     ("non-joiner: zero-width non-joiner, zero-width space", "\u200c\u200b", " "),
     ("punctuation, ASCII", "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~", " "),
     (
-        "punctuation, Persian: comma, semicolon, question mark, full stop, percent, decimal, star, date",
+        "punctuation, Persian: comma, semicolon, question, full stop, percent, decimal, star, date",
         "\u060c\u061b\u061f\u06d4\u066a\u066b\u066d\u060d\u061e",
         " ",
     ),
@@ -138,7 +139,6 @@ PERSIAN_TABLE: tuple[tuple[str, str, str], ...] = (
 """Every character that `persian` changes alone, and what it becomes ("" is: removed)."""
 
 _PERSIAN = str.maketrans({c: to for _, characters, to in PERSIAN_TABLE for c in characters})
-_MARKS = next(chars for what, chars, _ in PERSIAN_TABLE if what.startswith("diacritic"))
 _REMOVED = {
     ord(c): None
     for what, chars, to in PERSIAN_TABLE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Iterable, Mapping
+from typing import Collection, Iterable, Mapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Corpus:
     """Set name -> utterances."""
     rejected: list[Rejection] = field(default_factory=list)
     """Broken: counted against `max_reject`."""
-    excluded: list[Rejection] = field(default_factory=list)
+    excluded: Collection[Rejection] = field(default_factory=list)
     """Left out on purpose, by a documented policy of the corpus: listed, not counted as broken."""
     notes: list[str] = field(default_factory=list)
     """Lines worth telling the user: an accent with one speaker, the release that was read."""

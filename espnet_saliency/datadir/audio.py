@@ -45,6 +45,9 @@ _USED_UP = ("segments", "utt2channel", "utt2speed", "utt2dur", "utt2num_samples"
 # An MP3 file without the length in its first frame is taken for up to one MPEG frame too long.
 _MP3_SLACK = 1152
 
+# Frames that are decoded and thrown away at a time.
+_SKIP = 1 << 20
+
 # File names on common file systems have at most 255 bytes.
 _LONGEST_NAME = 200
 
@@ -101,10 +104,11 @@ def format_audio(
     """Write `target`: the set `source` with one 16 bit mono FLAC file an utterance.
 
     Files are target/data/format.NN/<utterance>.flac, characters of an id that a file name should
-    not hold percent-encoded. The channel of utt2channel (0 without) is taken; the speed of utt2speed
-    is applied as sox's `speed` does, by resampling, so that pitch moves with it: at 0.9, 1000 Hz
-    become 900 Hz and 9 s become 10 s. Beside the tables of `source` there are wav.scp (absolute
-    paths), utt2num_samples, utt2dur, measured, category2utt (accent to utterances) and rejected.tsv.
+    not hold percent-encoded. The channel of utt2channel (0 without) is taken; the speed of
+    utt2speed is applied as sox's `speed` does, by resampling, so that pitch moves with it: at 0.9,
+    1000 Hz become 900 Hz and 9 s become 10 s. Beside the tables of `source` there are wav.scp
+    (absolute paths), utt2num_samples, utt2dur, measured, category2utt (accent to utterances) and
+    rejected.tsv.
 
     Segments of one recording are read in its order, by seeking. The result is the same, byte for
     byte, whatever `nj`. It is made in <target>.partial; killed and started again with the same
@@ -151,7 +155,7 @@ def format_audio(
 
 
 def _resume(work: Path, source: Path, fs: int) -> int:
-    """Make `work` ready, keeping what a run on the same tables left there; the number of utterances."""
+    """Make `work` ready, keeping what a run on the same tables left; the number of utterances."""
     digest = hashlib.sha256(f"{fs} {_BATCH} {_BATCHES_IN_FOLDER}\n".encode())
     total = 0
     for name in ("utt2spk", "wav.scp", "segments", "utt2channel", "utt2speed"):
@@ -191,7 +195,9 @@ def _rows(source: Path, spool: Path) -> Iterator[_Row]:
     for name, pairs in groupby(segments, key=itemgetter(0)):
         path = next((path for recording, path in recordings if recording == name), None)
         if path is None:
-            raise UserError(f"{source}: recording {name} of segments is not in wav.scp; validate the set")
+            raise UserError(
+                f"{source}: recording {name} of segments is not in wav.scp; validate the set"
+            )
         for _, row in pairs:
             yield row._replace(path=path)
 
@@ -260,26 +266,41 @@ def _read(audio: soundfile.SoundFile, row: _Row) -> np.ndarray:
     """Samples (N,) of an utterance at its own rate, in [-1, 1]."""
     fs = audio.samplerate
     if not row.channel < audio.channels:
-        raise BadAudio(f"channel out of range: {row.channel} of {row.path}, which has {audio.channels}")
+        raise BadAudio(
+            f"channel out of range: {row.channel} of {row.path}, which has {audio.channels}"
+        )
     start = round((row.start or 0) * fs)
     stop = audio.frames if row.end is None else min(round(row.end * fs), audio.frames)
     if not start < stop:
         raise BadAudio(f"no samples: {row.path} from {start / fs:g} s on")
     try:
-        if audio.tell() != start:
-            audio.seek(start)
+        _go_to(audio, start)
         samples = audio.read(stop - start, dtype="float32", always_2d=True)[:, row.channel]
     except soundfile.LibsndfileError:
         raise BadAudio(f"truncated or damaged: {row.path} cannot be decoded to its end") from None
     if len(samples) < stop - start - (_MP3_SLACK if audio.format == "MP3" else 0):
-        raise BadAudio(f"truncated: {row.path} has {start + len(samples)} samples of {audio.frames}")
+        there = start + len(samples)
+        raise BadAudio(f"truncated: {row.path} has {there} samples of {audio.frames}")
     if not np.isfinite(samples).all():
         raise BadAudio(f"samples that are no numbers: {row.path}")
     return samples
 
 
+def _go_to(audio: soundfile.SoundFile, frame: int) -> None:
+    """Make `frame` the next one that is read."""
+    if audio.format != "OGG":
+        audio.seek(frame)
+        return
+    # libsndfile's seek in Vorbis lands up to a block of samples off: decode what lies before.
+    if frame < audio.tell():
+        audio.seek(0)
+    while (missing := frame - audio.tell()) > 0:
+        if not len(audio.read(min(missing, _SKIP), dtype="float32")):
+            return
+
+
 def _is_as_wanted(audio: soundfile.SoundFile, row: _Row, fs: int) -> bool:
-    """The file is what would be written: copying it takes half the time (it was read to be checked)."""
+    """The file is what would be written: a copy costs less (it was read all the same)."""
     form = (audio.format, audio.subtype, audio.channels, audio.samplerate, row.speed)
     return form == ("FLAC", "PCM_16", 1, fs, 1)
 
@@ -314,6 +335,6 @@ def _write_tables(
     for name in utterance_tables(source):
         if name not in _USED_UP:
             copy_kept(source / name, work / name, work / "utt2num_samples")
-    write_spk2utt(work)
+    write_spk2utt(work, target)
     write_category2utt(work)
     return total / fs

@@ -31,9 +31,9 @@ class Filtered:
 
 
 def filter_data_dir(source: Path, target: Path, min_seconds: float, max_seconds: float) -> Filtered:
-    """Write `target`: the utterances of `source` that last from `min_seconds` to `max_seconds` and have a text.
+    """Write `target`: the utterances of `source` with a text and a duration within the limits.
 
-    The audio stays where `source` has it. Every utterance left out is listed in target/rejected.tsv.
+    The audio stays where `source` has it. Each utterance left out is listed in target/rejected.tsv.
     For sets that are trained on or validated with: a test set is never filtered.
 
     Args:
@@ -72,7 +72,7 @@ def filter_data_dir(source: Path, target: Path, min_seconds: float, max_seconds:
         for name in ["wav.scp", *utterance_tables(source)]:
             if name != "utt2dur":
                 copy_kept(source / name, temporary / name, temporary / "utt2dur")
-        write_spk2utt(temporary)
+        write_spk2utt(temporary, target)
         write_category2utt(temporary)
     return Filtered(kept, log.count, log.commonest())
 

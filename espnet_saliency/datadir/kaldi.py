@@ -20,7 +20,7 @@ from espnet_saliency.errors import UserError
 UNKNOWN = "unknown"
 """What a table says of an utterance whose accent (or other fact) is not known."""
 
-# A blank ends an id in a table; a slash ends a folder's name; the rest cannot be written or printed.
+# A blank ends an id in a table, a slash a folder's name; the rest cannot be written or printed.
 _NOT_IN_IDS = re.compile(r"[\s/\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
@@ -62,13 +62,17 @@ def read_table(path: str | os.PathLike[str]) -> dict[str, str]:
 
 
 def utterance_tables(folder: Path) -> list[str]:
-    """Names of the tables in `folder` with one line an utterance, but wav.scp: text, segments, utt2…"""
+    """Names of the tables in `folder` with one line an utterance: text, segments, utt2…"""
     names = [name for name in ("segments", "text") if (folder / name).exists()]
     return names + sorted(path.name for path in folder.glob("utt2*"))
 
 
-def write_spk2utt(folder: Path) -> int:
+def write_spk2utt(folder: Path, where: Path) -> int:
     """Write spk2utt, the inverse of utt2spk, whose speakers come in blocks; return their number.
+
+    Args:
+        folder: has utt2spk.
+        where: the folder to name in an error, which may have another name while it is written.
 
     Raises:
         UserError: speakers' ids clash (see `check_speaker_order`).
@@ -77,7 +81,7 @@ def write_spk2utt(folder: Path) -> int:
     before = ("", "")
     with open(folder / "spk2utt", "w", encoding="utf-8", newline="\n") as out:
         for utterance, speaker in iter_table(folder / "utt2spk"):
-            check_speaker_order(before, (utterance, speaker), folder / "utt2spk")
+            check_speaker_order(before, (utterance, speaker), where)
             if speaker == before[1]:
                 out.write(f" {utterance}")
             else:
@@ -89,7 +93,7 @@ def write_spk2utt(folder: Path) -> int:
 
 
 def write_category2utt(folder: Path) -> None:
-    """Write category2utt, accent -> its utterances, from utt2accent; nothing where that is not there.
+    """Write category2utt, accent -> its utterances, where there is utt2accent.
 
     ESPnet's category sampler (`--category_sample_size`, `batch_type: catbel`) reads it.
     """
@@ -135,8 +139,8 @@ def check_id(kind: str, value: str, where: str | os.PathLike[str]) -> None:
     """
     if not value or value[0] == "." or _NOT_IN_IDS.search(value):
         raise UserError(
-            f"{where}: {kind} id {value!r}: an id is not empty, does not begin with a point and has "
-            "no blank, slash or control character; rename it"
+            f"{where}: {kind} id {value!r}: an id is not empty, does not begin with a point and "
+            "has no blank, slash or control character; rename it"
         )
 
 
@@ -175,9 +179,9 @@ def check_speaker_order(
     """
     if now[1] < before[1]:
         raise UserError(
-            f"{where}: the ids of speakers {now[1]} and {before[1]} clash: utterance {before[0]} of "
-            f"{before[1]} sorts before {now[0]} of {now[1]}; rename one speaker so that neither id "
-            "begins with the other"
+            f"{where}: the ids of speakers {now[1]} and {before[1]} clash: utterance {before[0]} "
+            f"of {before[1]} sorts before {now[0]} of {now[1]}; rename one speaker so that neither "
+            "id begins with the other"
         )
 
 

@@ -30,7 +30,7 @@ def ordered_map(
         function: the work; of module level where `executor` runs it in other processes.
         tasks: its arguments.
         nj: pieces at a time.
-        executor: does the work in place of threads of this process (a pool of processes, a cluster).
+        executor: does the work in place of threads here (a pool of processes, a cluster).
     """
     if executor is None and nj == 1:
         yield from map(function, tasks)

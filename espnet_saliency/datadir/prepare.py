@@ -17,7 +17,6 @@ from espnet_saliency.corpora.utterance import Rejection, Utterance
 from espnet_saliency.datadir.kaldi import (
     UNKNOWN,
     check_id,
-    check_speaker_order,
     check_speaker_prefix,
     in_batches,
     write_spk2utt,
@@ -104,8 +103,8 @@ def write_data_dir(
             their utterances (see `check_speaker_order`): `<speaker>-<rest>` does both, unless
             one speaker id is the beginning of another.
         log: takes the utterances that are rejected: a file missing, without content, not audio or
-            cut off; a channel that is not there; a segment that ends before it starts or lies outside
-            its recording (see MAX_OVERSHOOT); an empty text.
+            cut off; a channel that is not there; a segment that ends before it starts or lies
+            outside its recording (see MAX_OVERSHOOT); an empty text.
         nj: headers read at a time.
 
     Raises:
@@ -136,7 +135,7 @@ def write_data_dir(
         if seen.segments:
             _write_recordings(temporary, recordings)
         counts = _write_utterances(temporary, by_utterance, seen, folder)
-        counts.speakers = write_spk2utt(temporary)
+        counts.speakers = write_spk2utt(temporary, folder)
         return counts
 
 
@@ -156,11 +155,11 @@ def _to_row(utterance: Utterance, folder: Path, seen: _Seen) -> _Row:
         seen.accents |= utterance.accent != UNKNOWN
     if "\n" in path or not _is_utf8(path):
         raise UserError(f"{path!r}: a path in a table is one line of UTF-8; rename the file")
-    for name in utterance.columns.keys() - seen.columns:
+    for name in sorted(utterance.columns.keys() - seen.columns):
         if not re.fullmatch("[A-Za-z0-9_]+", name) or name in _TAKEN:
             raise UserError(
-                f"{where}: column {name!r} cannot become a file utt2{name}: a name has ASCII letters, "
-                f"digits and _ only and is none of {', '.join(sorted(_TAKEN))}; rename the column"
+                f"{where}: column {name!r} cannot become a file utt2{name}: a name has ASCII "
+                f"letters, digits and _ only and is none of {', '.join(sorted(_TAKEN))}; rename it"
             )
         seen.columns.add(name)
     segment = utterance.start is not None or utterance.end is not None
@@ -292,7 +291,6 @@ def _write_utterances(
                     f"{named}: utterance id {name} is there twice: for {before.path} (speaker "
                     f"{before.speaker}) and {row.path} (speaker {row.speaker}); ids must be unique"
                 )
-            check_speaker_order((before.utterance, before.speaker), (name, row.speaker), named)
             text.write(f"{name} {row.text}\n")
             utt2spk.write(f"{name} {row.speaker}\n")
             utt2dur.write(f"{name} {_number(row.seconds)}\n")
@@ -319,4 +317,4 @@ def _create(files: ExitStack, path: Path):
 
 def _number(seconds: float) -> str:
     """Seconds to the microsecond, without superfluous digits."""
-    return repr(round(seconds, 6))
+    return repr(round(float(seconds), 6))

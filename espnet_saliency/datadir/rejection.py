@@ -16,8 +16,8 @@ HEADER = "utt_id\tstage\treason\n"
 class RejectionLog:
     """Writes rejections to a table as they come, and counts them by kind.
 
-    A reason is "kind" or "kind: details"; it is the kind that is counted. The file appears when the
-    `with` block ends, also when it ends in an error: that is when somebody wants to read it.
+    A reason is "kind" or "kind: details"; it is the kind that is counted. The file is there also
+    when the `with` block ends in an error: that is when somebody wants to read it.
 
     Args:
         path: the table, tab-separated, with a header.
@@ -31,14 +31,13 @@ class RejectionLog:
         self.path = Path(path)
         self.count = 0
         self.kinds: Counter[str] = Counter()
-        self._temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
 
     def add(self, rejection: Rejection) -> None:
         """Take one more."""
         self.count += 1
         self.kinds[rejection.reason.partition(":")[0]] += 1
         fields = (rejection.utt_id, rejection.stage, rejection.reason)
-        # An id out of a broken table may hold anything; a tab or a line end would shift the columns.
+        # An id out of a broken table may hold anything; a tab or line end would shift the columns.
         self._handle.write("\t".join(" ".join(field.split()) for field in fields) + "\n")
 
     def extend(self, rejections: Iterable[Rejection]) -> None:
@@ -54,14 +53,13 @@ class RejectionLog:
     def __enter__(self) -> RejectionLog:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._handle = open(
-            self._temporary, "w", encoding="utf-8", errors="backslashreplace", newline="\n"
+            self.path, "w", encoding="utf-8", errors="backslashreplace", newline="\n"
         )
         self._handle.write(HEADER)
         return self
 
     def __exit__(self, kind, value, trace) -> None:
         self._handle.close()
-        os.replace(self._temporary, self.path)
 
 
 def check_reject_share(log: RejectionLog, total: int, max_reject: float, where: str) -> None:
@@ -79,6 +77,6 @@ def check_reject_share(log: RejectionLog, total: int, max_reject: float, where: 
     if log.count > max_reject * total:
         raise UserError(
             f"{where}: {log.count} of {total} utterances ({100 * log.count / total:.1f} %) were "
-            f"rejected, more than --max_reject {max_reject:g}: {log.commonest()}; see {log.path}, and "
-            "mend the files or raise --max_reject"
+            f"rejected, more than --max_reject {max_reject:g}: {log.commonest()}; see {log.path}, "
+            "and mend the files or raise --max_reject"
         )

@@ -33,7 +33,8 @@ def perturb_speed(source: Path, target: Path, factors: Sequence[float]) -> int:
     # Written so that a factor that is not a number fails too.
     if not factors or len(set(names)) < len(names) or not all(factor > 0 for factor in factors):
         raise UserError(
-            f"--speed_perturb_factors '{' '.join(names)}': give speeds above 0, each once, e.g. '0.9 1 1.1'"
+            f"--speed_perturb_factors '{' '.join(names)}': give speeds above 0, each once, "
+            "e.g. '0.9 1 1.1'"
         )
     if (source / "utt2speed").exists():
         raise UserError(f"{source}: is speed-perturbed already; perturb the set it was made from")
@@ -47,8 +48,8 @@ def perturb_speed(source: Path, target: Path, factors: Sequence[float]) -> int:
             tables.append("wav.scp")
         for name in tables:
             count = _write(source / name, temporary / name, factors, _change(name))
-        _write(source / "utt2spk", temporary / "utt2speed", factors, lambda _, factor: f"{factor:g}")
-        write_spk2utt(temporary)
+        _write(source / "utt2spk", temporary / "utt2speed", factors, lambda _, speed: f"{speed:g}")
+        write_spk2utt(temporary, target)
     return count
 
 

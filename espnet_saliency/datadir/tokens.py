@@ -63,7 +63,7 @@ def _write_texts(texts: Iterable[str], path: Path, named: Path) -> None:
             letters = letters or any(map(str.isalnum, line))
     # SentencePiece would end the whole program.
     if not letters:
-        raise UserError(f"{named}: the training texts have no letter; look at the text of the training set")
+        raise UserError(f"{named}: the training texts have no letter; look at the training set")
 
 
 def _lines(path: Path) -> Iterator[str]:
@@ -77,7 +77,7 @@ def _train_bpe(texts: Path, nbpe: int) -> bytes:
 
     model = io.BytesIO()
     try:
-        # Lines, not the file's name: SentencePiece splits names at commas, and keeps them in the model.
+        # Lines, not the file's name: SentencePiece splits it at commas and keeps it in the model.
         sentencepiece.SentencePieceTrainer.train(
             sentence_iterator=_lines(texts),
             model_writer=model,
@@ -97,11 +97,11 @@ def _say(message: str) -> str:
     """SentencePiece's message on the size of its vocabulary, in our words."""
     if most := re.search(r"too high .*<= (\d+)", message):
         return (
-            f"the training texts support {most[1]} bpe tokens at most; give --nbpe {most[1]} or less, "
-            "or --token_type char"
+            f"the training texts support {most[1]} bpe tokens at most; give --nbpe {most[1]} or "
+            "less, or --token_type char"
         )
     if least := re.search(r"smaller than required_chars\. \d+ vs (\d+)", message):
-        return f"the training texts need {least[1]} bpe tokens at least; give --nbpe {least[1]} or more"
+        return f"the training texts need {least[1]} bpe tokens at least; give --nbpe {least[1]}"
     return f"SentencePiece says: {' '.join(message.split())}"
 
 

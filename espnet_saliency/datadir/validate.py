@@ -29,12 +29,13 @@ _TOLERANCE = 0.001
 def validate_data_dir(folder: Path) -> int:
     """Check a data directory, in one pass over each of its files; return its number of utterances.
 
-    Needed are wav.scp, text, utt2spk and spk2utt; segments, reco2dur and any utt2… are checked where
-    they are there. All tables are in UTF-8, sorted in the C locale and unique; the utterances of all
-    of them are the same; ids can stand in a table and begin with the speaker id; speakers come in
-    the order of their utterances; spk2utt is the inverse of utt2spk; no text is empty; durations,
-    speeds and numbers of samples are positive; recordings exist on disk, none is a command, none is
-    unused; segments lie within their recordings, as far as reco2dur tells their durations.
+    Needed are wav.scp, text, utt2spk and spk2utt; segments, reco2dur and any utt2… are checked
+    where they are there. All tables are in UTF-8, sorted in the C locale and unique; the utterances
+    of all of them are the same; ids can stand in a table and begin with the speaker id; speakers
+    come in the order of their utterances; spk2utt is the inverse of utt2spk; no text is empty;
+    durations, speeds and numbers of samples are positive; recordings exist on disk, none is a
+    command, none is unused; segments lie within their recordings, as far as reco2dur tells their
+    durations.
 
     Raises:
         UserError: naming the first file and id that is wrong, and both values.
@@ -42,7 +43,8 @@ def validate_data_dir(folder: Path) -> int:
     folder = Path(folder)
     for name in REQUIRED:
         if not (folder / name).is_file():
-            raise UserError(f"{folder / name}: no such file; a data directory has {', '.join(REQUIRED)}")
+            needed = ", ".join(REQUIRED)
+            raise UserError(f"{folder / name}: no such file; a data directory has {needed}")
     utterances = _check_utterances(folder)
     _check_spk2utt(folder)
     _check_recordings(folder)
@@ -134,7 +136,7 @@ def _check_spk2utt(folder: Path) -> None:
     pairs = ((u, speaker) for speaker, value in iter_sorted(path) for u in value.split())
     for here, there in zip_longest(pairs, iter_table(folder / "utt2spk")):
         if here != there:
-            says = [f"{pair[0]} is of speaker {pair[1]}" if pair else "no more" for pair in (here, there)]
+            says = [f"{p[0]} is of speaker {p[1]}" if p else "no more" for p in (here, there)]
             raise UserError(
                 f"{path}: is not the inverse of utt2spk: it says '{says[0]}' where utt2spk says "
                 f"'{says[1]}'; write it anew from utt2spk"
@@ -187,7 +189,9 @@ def _check_segments(folder: Path) -> None:
 
 def _check_used(folder: Path, recording: str, used: bool) -> None:
     if not used:
-        raise UserError(f"{folder / 'wav.scp'}: recording {recording} has no line in segments; remove it")
+        raise UserError(
+            f"{folder / 'wav.scp'}: recording {recording} has no line in segments; remove it"
+        )
 
 
 def _recordings(folder: Path) -> Iterator[tuple[str, float | None]]:

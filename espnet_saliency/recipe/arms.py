@@ -6,7 +6,7 @@ import copy
 from dataclasses import dataclass
 from pathlib import Path
 
-from espnet_saliency.accent.classifier import FeatureSettings
+from espnet_saliency.accent.features import FeatureSettings
 from espnet_saliency.errors import UserError
 from espnet_saliency.recipe.layout import Layout
 from espnet_saliency.recipe.options import ROOT, find_config, read_yaml
@@ -73,7 +73,7 @@ def _load_arm(name: str, base: dict, layout: Layout, folder: Path) -> Arm:
 
 def _find_arm(name: str, folder: Path) -> Path:
     try:
-        return find_config(Path("conf") / "aug" / f"{name}.yaml", folder)
+        return find_config(Path("conf") / "aug" / f"{name}.yaml", [folder, ROOT])
     except UserError:
         known = {path.stem for place in (folder, ROOT) for path in (place / "conf" / "aug").glob("*.yaml")}
         raise UserError(

@@ -9,8 +9,10 @@ import time
 from typing import Sequence
 
 from espnet_saliency import corpora
+from espnet_saliency.dependencies import require_espnet
 from espnet_saliency.errors import UserError
 from espnet_saliency.progress import duration
+from espnet_saliency.recipe.titles import TITLES
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -37,13 +39,16 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    from espnet_saliency.recipe.jobs import JobFailed
     from espnet_saliency.recipe.options import load_options
-    from espnet_saliency.recipe.stages import TITLES, define_stages
-    from espnet_saliency.recipe.steps import check_order, run_stages
 
     start = time.monotonic()
     given = load_options(arguments)
+    require_espnet()
+    # These need torch: a mistake in the options is told without it.
+    from espnet_saliency.recipe.jobs import JobFailed
+    from espnet_saliency.recipe.stages import define_stages
+    from espnet_saliency.recipe.steps import check_order, run_stages
+
     options = given.recipe
     stages = define_stages(given)
     chosen = [stages[n] for n in range(options.stage, options.stop_stage + 1)]
@@ -71,7 +76,6 @@ def _run(arguments: list[str]) -> int:
 def help_text(arguments: list[str]) -> str:
     """The options of a recipe and of its corpus, and the stages."""
     from espnet_saliency.recipe.options import RecipeOptions, field_docs
-    from espnet_saliency.recipe.stages import TITLES
 
     corpus = RecipeOptions.corpus
     if "--corpus" in arguments[:-1]:

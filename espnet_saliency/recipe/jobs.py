@@ -145,6 +145,8 @@ def _in_fork(module: str, arguments: Sequence[str], log: str, threads: int) -> N
     # The server's parent may sit in a terminal: an interrupt there is for the recipe to pass on.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.argv = [module, *arguments]
+    # A child of a fork server would start its data loaders through one too, and import ESPnet for each.
+    multiprocessing.set_start_method("fork", force=True)
     import torch
 
     from espnet_saliency import plugin
@@ -212,15 +214,16 @@ class TrainingWatch:
         self.name, self.folder, self.max_epoch = name, folder, max_epoch
         self._log, self._every = log, every
         self._position = log.stat().st_size if log.exists() else 0
-        self._started = self._said = time.monotonic()
-        self._first = self._epoch = None
-        self._value = ""
+        self._started = time.monotonic()
+        self._said = self._started - every
+        self._first: int | None = None
         self._pattern = re.compile(
             rf"(\d+)epoch results: .*\[valid\].*?\b{re.escape(criterion)}=([-\d.e+naif]+)"
         )
         self._criterion = criterion
 
     def __call__(self) -> None:
+        """Read what is new, and print a line where an epoch has ended and a line is due."""
         if not self._log.exists():
             return
         with open(self._log, "rb") as handle:
@@ -229,23 +232,22 @@ class TrainingWatch:
         # Only whole lines: the rest is read next time.
         new = new[: new.rfind(b"\n") + 1]
         self._position += len(new)
-        for match in self._pattern.finditer(new.decode("utf-8", "replace")):
-            self._epoch, self._value = int(match[1]), match[2]
-            if self._first is None:
-                self._first = self._epoch - 1
-            keep_checkpoint(self.folder)
-        now = time.monotonic()
-        if self._epoch and (now - self._said >= self._every):
+        matches = list(self._pattern.finditer(new.decode("utf-8", "replace")))
+        if not matches:
+            return
+        keep_checkpoint(self.folder)
+        epoch, now = int(matches[-1][1]), time.monotonic()
+        if self._first is None:
+            self._first = int(matches[0][1]) - 1
+        if now - self._said >= self._every or epoch == self.max_epoch:
             self._said = now
-            print(self.line(now), flush=True)
-
-    def line(self, now: float) -> str:
-        each = (now - self._started) / max(self._epoch - self._first, 1)
-        left = (self.max_epoch - self._epoch) * each
-        return (
-            f"  {self.name}: epoch {self._epoch} of {self.max_epoch}, {each:.1f} s an epoch, "
-            f"valid {self._criterion} {self._value}, {duration(left)} left"
-        )
+            each = (now - self._started) / (epoch - self._first)
+            left = duration((self.max_epoch - epoch) * each)
+            print(
+                f"  {self.name}: epoch {epoch} of {self.max_epoch}, {each:.1f} s an epoch, "
+                f"valid {self._criterion} {matches[-1][2]}, {left} left",
+                flush=True,
+            )
 
 
 def keep_checkpoint(folder: Path) -> None:

@@ -11,7 +11,7 @@ import types
 import typing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Sequence
 
 import yaml
 
@@ -51,7 +51,7 @@ class RecipeOptions:
     valid_set: str = "dev"
     """Set that chooses the best epoch."""
     test_sets: tuple[str, ...] = ("test",)
-    """Sets to decode and score."""
+    """Sets to decode and score; none named: all test sets of the corpus."""
     max_reject: float = 0.01
     """Share of broken utterances above which a stage stops."""
     speed_perturb_factors: tuple[float, ...] = ()
@@ -113,13 +113,12 @@ class Options:
     """The command line, for reports."""
 
 
-def find_config(name: str | Path, folder: Path) -> Path:
-    """A configuration file by its name: from here, from the recipe's folder, from the top, in this order.
+def find_config(name: str | Path, places: Sequence[Path]) -> Path:
+    """A configuration file by its name, from the first of several folders that has it.
 
     Raises:
         UserError: it is in none of them.
     """
-    places = [Path.cwd(), folder, ROOT]
     for place in places:
         if (place / name).is_file():
             return (place / name).resolve()
@@ -182,10 +181,21 @@ def load_options(arguments: list[str]) -> Options:
         names = {field.name for field in dataclasses.fields(cls)}
         return cls(**{name: value for name, value in values.items() if name in names})
 
-    recipe = _absolute(build(RecipeOptions), folder, given)
+    recipe, corpus_options = _absolute(build(RecipeOptions), folder, given), build(module.Options)
+    if not recipe.test_sets:
+        recipe = dataclasses.replace(recipe, test_sets=_all_test_sets(recipe, module, corpus_options))
     _check(recipe)
     command = " ".join(["./run.sh", *(f"'{a}'" if " " in a or not a else a for a in arguments)])
-    return Options(recipe, build(module.Options), folder, command)
+    return Options(recipe, corpus_options, folder, command)
+
+
+def _all_test_sets(recipe: RecipeOptions, module: types.ModuleType, corpus_options: Any) -> tuple[str, ...]:
+    """The test sets that the corpus itself names."""
+    if not hasattr(module, "test_sets"):
+        raise UserError("test_sets is empty: name at least one set to decode, with --test_sets")
+    if recipe.corpus_dir is None:
+        raise UserError(f"--corpus_dir DIR is needed: where is the corpus {recipe.corpus}?")
+    return module.test_sets(recipe.corpus_dir, corpus_options)
 
 
 def _parse(arguments: list[str]) -> dict[str, str]:
@@ -249,14 +259,17 @@ def convert(value: Any, hint: Any, where: str) -> Any:
 
 
 def _absolute(options: RecipeOptions, folder: Path, given: typing.Container[str]) -> RecipeOptions:
-    """The same with whole paths: a path typed is seen from here, one in a file or a default from the recipe."""
+    """The same with whole paths: a path typed is seen from here, one in a file or a default from the recipe.
+
+    Configuration files are looked for in the recipe's folder and at the top besides.
+    """
 
     def place(name: str) -> Path:
         return Path.cwd() if name in given else folder
 
     changes: dict[str, Any] = {}
     for name in ("accent_config", "asr_config", "inference_config"):
-        changes[name] = find_config(getattr(options, name), folder)
+        changes[name] = find_config(getattr(options, name), [place(name), folder, ROOT])
     for name in ("datadir", "dumpdir", "expdir", "corpus_dir", "classifier"):
         value = getattr(options, name)
         if value is not None:
@@ -318,11 +331,10 @@ def _check(options: RecipeOptions) -> None:
         len(set(options.arms)) == len(options.arms),
         f"--arms {' '.join(options.arms)}: one is named twice",
     )
-    require(bool(options.test_sets), "test_sets is empty: name at least one set to decode")
     sets = [options.train_set, options.valid_set, *options.test_sets]
     require(
-        len({options.train_set, *options.test_sets}) == 1 + len(options.test_sets),
-        f"sets {' '.join(sets)}: the training set and the test sets must be different sets",
+        len(set(sets)) == len(sets),
+        f"sets {' '.join(sets)}: training, validation and test sets must be different sets",
     )
     for name in [*sets, *options.arms, options.lang, options.asr_tag or "x"]:
         require(

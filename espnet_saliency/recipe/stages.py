@@ -8,14 +8,7 @@ from espnet_saliency.recipe.layout import Layout
 from espnet_saliency.recipe.options import Options
 from espnet_saliency.recipe.recipe import Recipe
 from espnet_saliency.recipe.steps import Stage
-
-TITLES: dict[int, str] = {
-    **stages_data.TITLES,
-    6: "language model (not available yet)",
-    **stages_accent.TITLES,
-    **stages_asr.TITLES,
-    **stages_score.TITLES,
-}
+from espnet_saliency.recipe.titles import TITLES
 
 
 def define_stages(given: Options) -> dict[int, Stage]:

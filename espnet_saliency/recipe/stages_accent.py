@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from espnet_saliency.recipe.jobs import Job, TrainingWatch, mend_checkpoint, run
 from espnet_saliency.recipe.options import RecipeOptions, read_yaml
 from espnet_saliency.recipe.recipe import Recipe, digest_if_there
 from espnet_saliency.recipe.steps import Stage, Step
+from espnet_saliency.recipe.titles import TITLES
 from espnet_saliency.saliency.faithfulness import faithfulness
 from espnet_saliency.saliency.heldout import has_accent_of
 from espnet_saliency.saliency.picture import draw_pictures
@@ -59,7 +61,7 @@ def _classifier_job(recipe: Recipe) -> Job:
             *training_arguments(folder / "data"),
         ),
         log=folder / "train.log",
-        threads=options.nj,
+        threads=_threads(options),
     )  # fmt: skip
 
 
@@ -180,16 +182,13 @@ def _explain(recipe: Recipe, folder: Path) -> None:
 
 def _load_classifier(recipe: Recipe) -> AccentClassifier:
     # Evaluation runs in this process; it has all the cores while it lasts.
-    torch.set_num_threads(recipe.options.nj)
+    torch.set_num_threads(_threads(recipe.options))
     return AccentClassifier.load(recipe.layout.accent_exp)
+
+
+def _threads(options: RecipeOptions) -> int:
+    return min(options.nj, os.cpu_count() or 1)
 
 
 def _device(options: RecipeOptions) -> str:
     return "cuda" if options.ngpu else "cpu"
-
-
-TITLES = {
-    7: "accent classifier: training",
-    8: "accent classifier: accuracy on speakers that it has not heard",
-    9: "saliency: faithfulness of the maps, pictures",
-}

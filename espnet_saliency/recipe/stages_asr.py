@@ -23,6 +23,7 @@ from espnet_saliency.recipe.jobs import (
 from espnet_saliency.recipe.options import read_yaml
 from espnet_saliency.recipe.recipe import Recipe, digest_if_there
 from espnet_saliency.recipe.steps import Stage, Step
+from espnet_saliency.recipe.titles import TITLES
 
 
 def stage_10(recipe: Recipe) -> Stage:
@@ -328,11 +329,3 @@ def _data_arguments(recipe: Recipe, mode: str, name: str) -> Sequence[str]:
 def _write_config(path: Path, config: dict) -> None:
     with atomic_file(path) as handle:
         yaml.safe_dump(config, handle, sort_keys=False, allow_unicode=True)
-
-
-TITLES = {
-    10: "statistics of the recogniser's features",
-    11: "training of the recogniser, one experiment an arm",
-    12: "decoding",
-    15: "packing",
-}

@@ -18,6 +18,7 @@ from espnet_saliency.errors import UserError
 from espnet_saliency.progress import duration
 from espnet_saliency.recipe.recipe import Recipe, digest_if_there
 from espnet_saliency.recipe.steps import Stage, Step
+from espnet_saliency.recipe.titles import TITLES
 
 FS = 16_000
 """Sampling rate of all formatted audio, in Hz."""
@@ -211,12 +212,3 @@ def _make_tokens(recipe: Recipe) -> None:
     path = make_token_list(texts, layout.token_dir, options.token_type, options.nbpe)
     count = len(path.read_text(encoding="utf-8").splitlines())
     print(f"  {count} tokens: {path}")
-
-
-TITLES = {
-    1: "corpus to data directories",
-    2: "speed perturbation of the training set",
-    3: "16 kHz mono FLAC, one file an utterance",
-    4: "training and validation sets without what is too short, too long or empty",
-    5: "token list",
-}

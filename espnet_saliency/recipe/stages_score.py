@@ -9,6 +9,7 @@ from pathlib import Path
 from espnet_saliency.recipe.options import ROOT, RecipeOptions
 from espnet_saliency.recipe.recipe import Recipe
 from espnet_saliency.recipe.steps import Stage, Step
+from espnet_saliency.recipe.titles import TITLES
 from espnet_saliency.scoring.comparison import ArmDecode, compare, write_comparison
 from espnet_saliency.scoring.report import ReportInputs, write_report
 from espnet_saliency.scoring.score_folder import score_decode
@@ -161,9 +162,3 @@ def _baseline(options: RecipeOptions) -> str:
 
 def _read_json(path: Path):
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
-
-
-TITLES = {
-    13: "scoring: WER and CER, overall and by accent",
-    14: "comparison of the arms, report",
-}

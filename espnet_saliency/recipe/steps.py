@@ -88,7 +88,7 @@ class Step:
         stamp = self.read_stamp()
         if stamp is None:
             return ""
-        then, now = stamp["inputs"], json.loads(json.dumps(self.inputs))
+        then, now = _flat(stamp["inputs"]), _flat(json.loads(json.dumps(self.inputs)))
         changes = [
             f"{key} {_brief(then.get(key))}, now {_brief(now.get(key))}"
             for key in sorted({*then, *now})
@@ -103,7 +103,20 @@ class Step:
         return "; ".join(changes) or "files are missing"
 
 
+def _flat(inputs: dict, prefix: str = "") -> dict[str, Any]:
+    """{"config": {"max_epoch": 3}} -> {"config.max_epoch": 3}"""
+    flat: dict[str, Any] = {}
+    for key, value in inputs.items():
+        if isinstance(value, dict) and value:
+            flat.update(_flat(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
 def _brief(value: Any) -> str:
+    if value is None:
+        return "not set"
     text = json.dumps(value) if not isinstance(value, str) else value
     return text if len(text) <= 60 else f"{text[:57]}…"
 

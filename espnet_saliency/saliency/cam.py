@@ -10,8 +10,8 @@ Here i runs over the valid cells of one utterance in time and j over frequency, 
 that utterance: an utterance gets the same map in a padded batch as alone.
 
 Where the network ends in A -> mean over the valid cells -> linear layer w, the gradient is the same
-at each valid cell, dy^c / dA^k_ij = w_ck / Z, and so alpha_k = w_ck / Z: no backward pass is needed.
-Any other layer takes one backward pass that stops at that layer.
+at each valid cell, dy^c / dA^k_ij = w_ck / Z, and so alpha_k = w_ck / Z: no backward pass is
+needed. Any other layer takes one backward pass that stops at that layer.
 """
 
 from __future__ import annotations
@@ -173,8 +173,8 @@ def upsample(
 ) -> Tensor:
     """Bring maps to the resolution of the features, linearly in time and frequency.
 
-    Cell i lies at frame `centre + i * stride`. Beyond the first and last centres of an utterance its
-    nearest cell is repeated, so neither padding nor the size of the batch has a say in its map.
+    Cell i lies at frame `centre + i * stride`. Beyond the first and last centres of an utterance
+    its nearest cell is repeated, so neither padding nor other utterances have a say in its map.
 
     Args:
         low: (B, T', F').

@@ -1,12 +1,12 @@
 """Do the maps show what the classifier relies on? Deletion curves on speakers it never heard.
 
 The patches of each utterance are hidden in some order, and the classifier is asked again (deletion:
-Petsiuk, Das and Saenko, "RISE", BMVC 2018). Where a map is faithful, hiding the most salient patches
-costs accuracy fast, hiding the least salient ones costs nothing, and random patches lie between.
+Petsiuk, Das and Saenko, "RISE", BMVC 2018). Where a map is faithful, hiding the most salient
+patches costs accuracy fast, hiding the least salient costs nothing, and random ones lie between.
 `rolled` hides the same shapes half an utterance later: what location alone is worth.
 
-A faithful map is worth no more than its classifier: the gap is as wide for one that tells accents no
-better than chance, so its balanced accuracy stands beside the curves. And a map that stays the same
+A faithful map is worth no more than its classifier: the gap is as wide for one that tells accents
+no better than chance, so its balanced accuracy stands beside the curves. And a map that stays the same
 when the weights are drawn anew shows the input, not the classifier (Adebayo et al., "Sanity Checks
 for Saliency Maps", NeurIPS 2018): the rank correlation of the two should be near zero.
 """
@@ -60,8 +60,8 @@ def faithfulness(
         seed: of random orders, random weights and the bootstrap.
 
     Returns:
-        {"set", "shares", "curves": {order: accuracies}, "intervals": {order: [[low, high], …]} (95 %,
-        bootstrap over speakers), "untouched" (accuracy), "balanced_accuracy", "chance",
+        {"set", "shares", "curves": {order: accuracies}, "intervals": {order: [[low, high], …]}
+        (95 %, bootstrap over speakers), "untouched" (accuracy), "balanced_accuracy", "chance",
         "random_weights_correlation" (mean rank correlation; None where it is defined nowhere),
         "utterances", "speakers", "left_out", …}; all rates are shares of one.
 
@@ -178,7 +178,7 @@ def random_weights(classifier: AccentClassifier, seed: int) -> AccentClassifier:
 
 
 def rank_correlations(first: ClassActivation, second: ClassActivation) -> list[float]:
-    """Spearman's correlation of two maps of each utterance, where neither is the same everywhere."""
+    """Spearman's correlation of the two maps of each utterance; a flat map has none."""
     from scipy.stats import spearmanr
 
     correlations = []

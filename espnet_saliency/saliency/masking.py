@@ -1,8 +1,8 @@
 """From a saliency map to the cells of a spectrogram that are masked, and what they are filled with.
 
 A grid of patches (time x frequency) is laid over each utterance. Patches are drawn without
-replacement, each with a probability that grows with its mean saliency s_p, until the masked share of
-the utterance is reached. Why drawn, and not the top of the map: the top is the same at every epoch,
+replacement, each with a probability that grows with its mean saliency s_p, until the masked share
+of the utterance is reached. Why drawn, and not the top of the map: the top is the same at every epoch,
 and hiding the same cells again and again regularises nothing.
 
 The draw is the Gumbel-top-k trick (Kool, van Hoof and Welling, "Stochastic Beams and Where to Find
@@ -12,7 +12,7 @@ one after the other without replacement, each time with probabilities in proport
     p_p = (1 - m) s_p / sum_q s_q + m / N        m: uniform_mix, N: patches of the utterance
     order: decreasing log p_p + tau G_p          tau: temperature
 
-which draws in proportion to p^(1/tau): tau = 1 as the map says, tau = 0 its top, tau = inf uniformly.
+which draws in proportion to p^(1/tau): as the map says at tau = 1, its top at 0, evenly at inf.
 
 All random numbers are drawn on the CPU in one fixed order, before any map is known and for every
 utterance of the batch. So a seed gives the same participants, shares and grids whatever the method
@@ -62,9 +62,9 @@ class MaskPolicy:
     """Frames (one run, at a random place) that stay wholly untouched, >= 0; an utterance that is no
     longer than that is not masked at all."""
     shift_grid: bool = True
-    """Move the grid of patches by a random offset for each utterance, so that the borders of patches
-    are not the same cells at each epoch; patches cut by the ends of an utterance count by what is
-    left of them."""
+    """Move the grid of patches by a random offset for each utterance, so that the borders of
+    patches are not the same cells at each epoch; patches cut by the ends of an utterance count by
+    what is left of them."""
     fill: str = "mean"
     """What masked cells get: `mean`, `floor`, `noise` or `zero`, see `fill`."""
 
@@ -257,7 +257,7 @@ def _run(lengths: Tensor, place: Tensor, size: int, policy: MaskPolicy) -> Tenso
 
 
 def _log_probability(mean: Tensor, real: Tensor, uniform_mix: float) -> Tensor:
-    """log p_p of the module's docstring; (B, N_t, N_f), `real` marks the patches that hold cells."""
+    """log p_p of the module's docstring, (B, N_t, N_f); `real` marks patches that hold cells."""
     count = real.sum(dim=(1, 2), keepdim=True).clamp_min(1)
     total = mean.sum(dim=(1, 2), keepdim=True)
     proportion = mean / total.masked_fill(total == 0, 1.0)

@@ -1,4 +1,4 @@
-"""Pictures of what the classifier hears: one utterance with map and mask, and the average by accent.
+"""Pictures of what a classifier hears: one utterance with map and mask, the average by accent.
 
     python -m espnet_saliency.saliency.picture AUDIO --classifier exp/accent_… --out picture.png
 """
@@ -176,7 +176,8 @@ def draw_pictures(
     pictures = [
         {
             "png": str(path),
-            "caption": f"Average saliency over frequency, {len(utterances)} utterances of {data.name}",
+            "caption": f"Average saliency over frequency, {len(utterances)} utterances of "
+            f"{data.name}",
         }
     ]
     first: dict[int, Labelled] = {}

@@ -31,7 +31,7 @@ TARGETS = ("predicted", "sample")
 
 
 class SaliencySpecAug(AbsSpecAug):
-    """Mask the time-frequency patches that give an accent away, at random, while a recogniser trains.
+    """Mask, at random, time-frequency patches that give an accent away, while a recogniser trains.
 
     For each utterance that takes part: class activation map of a frozen accent classifier
     (`saliency.cam`), patches drawn in proportion to it (`saliency.masking`), fill, and then, where
@@ -234,7 +234,9 @@ class _Outside:
             network = AccentClassifier.load(self.path)
         for name, value in network.state_dict().items():
             if value.is_floating_point() and not torch.isfinite(value).all():
-                raise UserError(f"{self.path}: NaN or infinity in {name}; train the classifier anew")
+                raise UserError(
+                    f"{self.path}: NaN or infinity in {name}; train the classifier anew"
+                )
         self.take(network)
 
 

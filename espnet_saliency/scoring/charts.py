@@ -206,7 +206,7 @@ def line_chart(
 
 
 def interval_mark(value: Interval, span: tuple[float, float]) -> str:
-    """One signed interval as a drawing for a table cell: dot, line, and zero on the scale `span`."""
+    """One signed interval for a table cell: dot, line, and zero on the scale `span`."""
     if value.value is None or value.low is None or value.high is None:
         return ""
     width, middle = 120.0, 7.0
@@ -252,7 +252,7 @@ def shape(style: int, x: float, y: float, size: float = 4.0) -> str:
 
 
 def text_width(text: str) -> float:
-    """Rough width of 12-unit sans-serif text, in units; wide characters of East Asia count double."""
+    """Rough width of 12-unit sans-serif text, in units; wide characters count nearly double."""
     return sum(12.0 if unicodedata.east_asian_width(c) in "WF" else 7.2 for c in text)
 
 

@@ -18,21 +18,21 @@ import jinja2
 from markupsafe import Markup
 
 from espnet_saliency.files import atomic_file
+from espnet_saliency.scoring import report_classifier as heard
 from espnet_saliency.scoring import report_figures as figures
 from espnet_saliency.scoring import report_tables as tables
 from espnet_saliency.scoring.report_answer import (
-    Roles,
     accent_name,
     answer,
     arm_name,
     capital,
     count,
+    is_corrected,
     roles,
-    unseen_speakers,
-    warnings,
 )
 from espnet_saliency.scoring.report_inputs import ReportInputs
 from espnet_saliency.scoring.report_markdown import markdown
+from espnet_saliency.scoring.report_warnings import unseen_speakers, warnings
 
 __all__ = ["ReportInputs", "write_report"]
 
@@ -88,19 +88,24 @@ def _view(inputs: ReportInputs, folder: Path) -> dict[str, Any]:
     script = files("espnet_saliency.scoring").joinpath("templates/report.js").read_text("utf-8")
     style = files("espnet_saliency.scoring").joinpath("templates/report.css").read_text("utf-8")
     digest = hashlib.sha256(script.encode("utf-8")).digest()
-    part: Roles = roles(comparison)
+    timed = any(run["train_seconds"] is not None for run in inputs.runs.values())
     return {
         "inputs": inputs,
         "comparison": comparison,
         "style": Markup(style),
         "script": Markup(script),
         "script_hash": base64.b64encode(digest).decode("ascii"),
-        "roles": part,
+        "roles": roles(comparison),
         "answer": answer(comparison, inputs.headline, inputs.set_names, inputs.seed),
         "warnings": warnings(comparison, inputs.headline, inputs.set_names, inputs.classifier),
         "answer_figures": figures.answer_figures(inputs),
         "wer": [_rates(inputs, folder, name, "wer") for name in inputs.sets],
         "differences": _differences(inputs, "wer"),
+        "corrected": any(
+            is_corrected(stored["groups"])
+            for one in comparison["sets"].values()
+            for stored in one["wer"]["differences"]
+        ),
         "overall": Block(
             "", figures.overall_figure(inputs, "wer"), [tables.overall(inputs, folder, "wer")]
         ),
@@ -111,13 +116,17 @@ def _view(inputs: ReportInputs, folder: Path) -> dict[str, Any]:
         },
         "classifier": _classifier(inputs, folder),
         "faithfulness": inputs.faithfulness and Block(
-            "", figures.faithfulness_figure(inputs), [tables.faithfulness(inputs, folder)]
+            "", figures.faithfulness_figure(inputs), [heard.faithfulness(inputs, folder)]
         ),
         "pictures": [figures.picture(inputs, one) for one in inputs.pictures],
         "worst": _worst(inputs),
-        "cost": inputs.runs and Block(
-            "", figures.cost_figure(inputs), [tables.cost(inputs, folder)]
-        ),
+        "cost": timed and Block("", figures.cost_figure(inputs), [tables.cost(inputs, folder)]),
+        # An arm that the one command made needs no line of its own.
+        "commands": {
+            arm: run["command"]
+            for arm, run in inputs.runs.items()
+            if run["command"] != inputs.command
+        },
         "data": tables.data(inputs) if inputs.data else None,
     }
 
@@ -142,18 +151,18 @@ def _differences(inputs: ReportInputs, metric: str) -> list[Block]:
 
 
 def _classifier(inputs: ReportInputs, folder: Path) -> dict[str, Any] | None:
-    heard = unseen_speakers(inputs.classifier)
-    if heard is None:
+    judged = unseen_speakers(inputs.classifier)
+    if judged is None:
         return None
-    name, scores = heard
+    name, scores = judged
     others = [k for k in inputs.classifier["sets"] if k != name]
-    matrices = [tables.confusion(inputs, folder, other) for other in others]
+    matrices = [heard.confusion(inputs, folder, other) for other in others]
     return {
         "name": name,
         "scores": scores,
-        "sets": tables.classifier_sets(inputs, folder),
-        "accents": tables.classifier_accents(inputs, folder, name),
-        "confusion": tables.confusion(inputs, folder, name),
+        "sets": heard.classifier_sets(inputs, folder),
+        "accents": heard.classifier_accents(inputs, folder, name),
+        "confusion": heard.confusion(inputs, folder, name),
         "other_confusions": [matrix for matrix in matrices if matrix],
     }
 

@@ -13,10 +13,7 @@ from typing import Any, Mapping
 from espnet_saliency.scoring.charts import Interval, number
 
 OVERALL = "overall"
-FEW_SPEAKERS = 20  # overall, in the set that answers the question
-FEW_WORDS = 2000
 NBSP = "\u00a0"  # keeps a number and its interval on one line
-NEAR_CHANCE = 0.15  # of the way from chance to perfect
 
 _ARM_NAMES = {
     "none": "no augmentation",
@@ -44,7 +41,7 @@ def capital(text: str) -> str:
 
 @dataclass(frozen=True)
 class Roles:
-    """Which arms play which part: the one asked about, its baseline, its control of random masks."""
+    """Which arm is asked about, which is its baseline, which its control of random masks."""
 
     method: str
     baseline: str
@@ -74,7 +71,7 @@ def roles(comparison: Mapping[str, Any]) -> Roles:
 
 
 def difference(scores: Mapping[str, Any], arm: str, reference: str) -> dict[str, dict] | None:
-    """Groups of the difference `arm` minus `reference`, turned round where it is stored the other way.
+    """Groups of the difference `arm` minus `reference`, turned round where it is stored so.
 
     Args:
         scores: `comparison["sets"][SET][METRIC]`.
@@ -106,7 +103,8 @@ def verdict(group: Mapping[str, Any], level: float) -> str:
 
     Returns:
         "better" or "worse" where the interval leaves out zero and the p-value is below 1 - `level`;
-        "unclear" where neither is so; "disputed" where only one is; "unknown" without an interval.
+        "unclear" where neither is so; "disputed" where only one is; "uncorrected" where both are,
+        but not after the correction for the number of accents; "unknown" without an interval.
     """
     low, high, p_value = group.get("low"), group.get("high"), group.get("p_value")
     if group.get("absolute") is None or low is None or high is None:
@@ -116,7 +114,20 @@ def verdict(group: Mapping[str, Any], level: float) -> str:
         return "disputed"
     if not apart:
         return "unclear"
+    if (group.get("p_holm") or 0.0) >= 1 - level:
+        return "uncorrected"
     return "better" if high < 0 else "worse"
+
+
+def is_corrected(groups: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether any group of a difference has a p-value corrected for the number of accents."""
+    return any(group.get("p_holm") is not None for group in groups.values())
+
+
+def accents_of(one: Mapping[str, Any]) -> list[str]:
+    """Accents of a set that have rates of their own: none where no accent is known."""
+    groups = next(iter(one["wer"]["arms"].values()))["groups"]
+    return [accent for accent in one["accents"] if accent in groups]
 
 
 def interval(group: Mapping[str, Any], key: str) -> Interval:
@@ -205,55 +216,6 @@ def answer(
     return Answer(mood, headline, sentence, others, accents, certainty)
 
 
-def warnings(
-    comparison: Mapping[str, Any],
-    headline_set: str,
-    set_names: Mapping[str, str],
-    classifier: Mapping[str, Any] | None,
-) -> list[tuple[str, str]]:
-    """(title, text) of everything that makes the page less trustworthy than it looks."""
-    found = []
-    heard = unseen_speakers(classifier)
-    if heard is not None:
-        name, scores = heard
-        if near_chance(scores):
-            found.append((
-                "The accent classifier is near chance",
-                f"Balanced accuracy on unseen speakers ({name}) is "
-                f"{number(100 * scores['balanced_accuracy'])} %, chance is "
-                f"{number(100 * scores['chance'])} %. It does not know accents, so every saliency "
-                "map on this page is worthless, however faithful it looks, and the saliency arms "
-                "are no test of the method.",
-            ))
-    one = comparison["sets"][headline_set]
-    if one["speakers"] < FEW_SPEAKERS or one["words"] < FEW_WORDS:
-        found.append((
-            "Few data",
-            f"{capital(set_names.get(headline_set, headline_set))} ({headline_set}) has "
-            f"{count(one['speakers'], 'speaker')} and {count(one['words'], 'word')}. "
-            "Only a very large effect could show; intervals from so few speakers are rough and "
-            "tend to be too narrow.",
-        ))
-    return found
-
-
-def unseen_speakers(classifier: Mapping[str, Any] | None) -> tuple[str, Mapping[str, Any]] | None:
-    """The classifier's set to judge it by: test, else dev, else the first that is not training."""
-    if classifier is None:
-        return None
-    sets = {k: v for k, v in classifier["sets"].items() if not k.startswith("train")}
-    for name in [*(n for n in ("test", "dev") if n in sets), *sets]:
-        return name, sets[name]
-    return None
-
-
-def near_chance(scores: Mapping[str, Any]) -> bool:
-    """Whether an accuracy says little: its interval holds chance, or it lies close above it."""
-    chance, balanced = scores["chance"], scores["balanced_accuracy"]
-    low = scores.get("low")
-    return (low is not None and low <= chance) or balanced < chance + NEAR_CHANCE * (1 - chance)
-
-
 def count(amount: int, noun: str) -> str:
     """"1 speaker", "4,812 words"."""
     return f"{amount:,} {noun}{'' if amount == 1 else 's'}"
@@ -297,6 +259,7 @@ def _tail(verdicts: list[str]) -> str:
         "worse": "a loss",
         "unclear": "not distinguishable from zero",
         "disputed": "not settled (its interval and its test disagree)",
+        "uncorrected": "not shown after correction",
         "unknown": "of unknown certainty",
     }
     first, second = verdicts[0], verdicts[-1]
@@ -326,11 +289,12 @@ def _accents(part: Roles, one: Mapping, level: float) -> str:
     groups = difference(one["wer"], arm, reference)
     if not groups:
         return ""
-    total = len(one["accents"])
+    accents = accents_of(one)
+    total = len(accents)
     if total < 2:
         return ""  # the accent is the overall figure
     found: dict[str, list[str]] = {}
-    for accent in one["accents"]:
+    for accent in accents:
         found.setdefault(verdict(groups[accent], level), []).append(accent_name(accent))
     shown = [f"{word} on {', '.join(found[word])}" for word in ("better", "worse") if word in found]
     silent = total - sum(len(found.get(word, [])) for word in ("better", "worse"))
@@ -341,7 +305,9 @@ def _accents(part: Roles, one: Mapping, level: float) -> str:
     else:
         text = " and ".join(shown)
     text = f"By accent, against {arm_name(reference)}: {text}."
-    if shown:
+    if shown and is_corrected(groups):
+        text += " Their p-values are corrected for the number of accents (Holm)."
+    elif shown:
         expected = number((1 - level) * total)
         text += (
             f" Among {total} accents about {expected} would differ by chance alone: p-values are "

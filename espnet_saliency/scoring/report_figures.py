@@ -29,10 +29,11 @@ from espnet_saliency.scoring.report_answer import (
     interval,
     interval_text,
     roles,
-    unseen_speakers,
 )
+from espnet_saliency.scoring.report_classifier import curve_name
 from espnet_saliency.scoring.report_inputs import ReportInputs
-from espnet_saliency.scoring.report_tables import accents_in_order, curve_name
+from espnet_saliency.scoring.report_tables import accents_in_order
+from espnet_saliency.scoring.report_warnings import unseen_speakers
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Picture:
 
 
 def arm_series(inputs: ReportInputs) -> list[Series]:
-    """The arms with their styles: the method, the baseline and the control keep theirs everywhere."""
+    """The arms with their styles; the method, the baseline and the control have fixed ones."""
     part = roles(inputs.comparison)
     styles = {part.control: 2, part.baseline: 1, part.method: 0}
     free = iter([3, 4, 5, *(style for style in (2, 1, 0) if style not in styles.values())])
@@ -134,7 +135,10 @@ def overall_figure(inputs: ReportInputs, metric: str) -> Figure:
     rows = [
         Row(
             capital(inputs.set_name(name)),
-            [interval(sets[name][metric]["arms"][a]["groups"][OVERALL], "rate") for a in inputs.arms],
+            [
+                interval(sets[name][metric]["arms"][arm]["groups"][OVERALL], "rate")
+                for arm in inputs.arms
+            ],
         )
         for name in inputs.sets
     ]
@@ -161,11 +165,12 @@ def faithfulness_figure(inputs: ReportInputs) -> Figure:
     """Accuracy of the classifier as more of the spectrogram is hidden."""
     one = inputs.faithfulness
     heard = unseen_speakers(inputs.classifier)
+    start = [one["untouched"]] if "untouched" in one else []
     curves = [
-        Curve(curve_name(name), style % SHAPES, [100 * y for y in ys])
+        Curve(curve_name(name), style % SHAPES, [100 * y for y in [*start, *ys]])
         for style, (name, ys) in enumerate(one["curves"].items())
     ]
-    shares = [100 * share for share in one["shares"]]
+    shares = [100 * share for share in [*[0.0] * len(start), *one["shares"]]]
     says = "; ".join(
         f"{curve.name} {number(curve.ys[-1])} %" for curve in curves
     )

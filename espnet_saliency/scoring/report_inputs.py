@@ -35,14 +35,17 @@ class ReportInputs:
     classifier: Mapping[str, Any] | None = None
     """{"sets": {SET: {"accuracy", "balanced_accuracy", "macro_f1", "chance", "low", "high" (shares
     of one), "utterances", "speakers", "per_accent": {ACCENT: {"precision", "recall", "f1",
-    "support"}}, "confusion": {"accents": […], "counts": [true accent][accent heard]}}}}"""
+    "support"}}, "confusion": {"accents": […], "counts": [true accent][accent heard]},
+    "unknown_accents"?: {ACCENT: {"utterances", "predicted": {ACCENT: count}}}}}}, the figures None
+    where the classifier knows no accent of a set"""
     faithfulness: Mapping[str, Any] | None = None
     """{"set", "shares": hidden shares of one, "curves": {"salient" | "random" | "least" | any:
-    accuracies as shares of one}, "balanced_accuracy"}"""
+    accuracies as shares of one}, "balanced_accuracy", "untouched"?: accuracy with nothing hidden,
+    "intervals"?: {curve: [[low, high], …]}, "random_weights_correlation"?}"""
     pictures: Sequence[Mapping[str, Any]] = ()
     """[{"png": path, "caption": text}]: example spectrograms with map and mask."""
     runs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """{ARM: {"command", "train_seconds" (s), "experiment": path, "parameters"?: count}}"""
+    """{ARM: {"command", "train_seconds" (s, or None), "experiment": path, "parameters"?: count}}"""
     data: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """{SET: {"utterances", "speakers", "words", "hours"}}"""
     environment: Mapping[str, str] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""The report as Markdown: the same answer and the same tables as the page, for a terminal or a wiki."""
+"""The report as Markdown: the answer and the tables of the page, for a terminal or a wiki."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def markdown(inputs: ReportInputs, view: Mapping[str, Any]) -> str:
     if view["data"]:
         out.append(table_text(view["data"]))
     commands = {"all of it": inputs.command} if inputs.command else {}
-    commands |= {arm: run["command"] for arm, run in inputs.runs.items() if run.get("command")}
+    commands |= view["commands"]
     out += [f"{plain(name)}:\n\n{code(command)}" for name, command in commands.items()]
     versions = [f"- {plain(key)}: {plain(str(value))}" for key, value in inputs.environment.items()]
     if versions:

@@ -15,11 +15,13 @@ from espnet_saliency.scoring.report_answer import (
     NBSP,
     OVERALL,
     accent_name,
+    accents_of,
     arm_name,
     capital,
     difference,
     interval,
     interval_text,
+    is_corrected,
     p_text,
     roles,
     verdict,
@@ -31,6 +33,7 @@ _VERDICTS = {
     "worse": "worse",
     "unclear": "not distinguishable",
     "disputed": "interval and test disagree",
+    "uncorrected": "not after correction",
     "unknown": "no interval",
 }
 
@@ -77,22 +80,11 @@ class Table:
     context: str = ""
 
 
-@dataclass(frozen=True)
-class Confusion:
-    """Rows of (true accent, utterances, [(accent heard, count, share of the row)])."""
-
-    name: str
-    caption: str
-    accents: Sequence[str]
-    rows: Sequence[tuple[str, int, Sequence[tuple[str, int, float]]]]
-    sources: Sequence[Link] = ()
-
-
 def accents_in_order(inputs: ReportInputs, name: str) -> list[str]:
     """Accents of a set from the hardest to the easiest for the baseline: one order everywhere."""
     one = inputs.comparison["sets"][name]
     groups = one["wer"]["arms"][inputs.comparison["baseline"]]["groups"]
-    return sorted(one["accents"], key=lambda accent: (-(groups[accent]["rate"] or 0.0), accent))
+    return sorted(accents_of(one), key=lambda accent: (-(groups[accent]["rate"] or 0.0), accent))
 
 
 def set_caption(inputs: ReportInputs, name: str) -> str:
@@ -110,7 +102,7 @@ def rates_by_accent(inputs: ReportInputs, folder: Path, name: str, metric: str) 
     def row(group: str, label: str) -> list[Cell]:
         cells = [Cell(label, label)]
         cells += [_rate(groups[group]) for groups in arms.values()]
-        cells += [_count(first[group]["speakers"]), _count(first[group]["words"])]
+        cells += [count_cell(first[group]["speakers"]), count_cell(first[group]["words"])]
         return cells
 
     unit = metric.upper()
@@ -158,6 +150,12 @@ def differences(inputs: ReportInputs, name: str, metric: str) -> list[Table]:
         interval(group, "absolute") for _, _, groups in compared for group in groups.values()
     ])
 
+    tests = {"p": "p_value"}
+    if any(is_corrected(groups) for _, _, groups in compared):
+        tests["p, corrected"] = "p_holm"
+    if any("p_mapsswe" in groups[OVERALL] for _, _, groups in compared):
+        tests["p, MAPSSWE"] = "p_mapsswe"
+
     def row(group: Mapping[str, Any], label: str) -> list[Cell]:
         says = verdict(group, level)
         flag = "few speakers" if group.get("small") else ""
@@ -167,9 +165,9 @@ def differences(inputs: ReportInputs, name: str, metric: str) -> list[Table]:
             Cell(number(group["absolute"], 1, signed=True), group["absolute"]),
             Cell(interval_text(group), group.get("low"), drawing=drawn),
             _relative(group.get("relative")),
-            Cell(p_text(group.get("p_value")), group.get("p_value")),
+            *(Cell(p_text(group.get(key)), group.get(key)) for key in tests.values()),
             Cell(_VERDICTS[says], says, note=flag, style=f"verdict {says}"),
-            _count(group["speakers"]),
+            count_cell(group["speakers"]),
         ]
 
     return [
@@ -182,7 +180,7 @@ def differences(inputs: ReportInputs, name: str, metric: str) -> list[Table]:
                 Column("Difference, points"),
                 Column(f"{100 * level:g} % interval"),
                 Column("Relative"),
-                Column("p"),
+                *map(Column, tests),
                 Column("Reading", numeric=False),
                 Column("Speakers"),
             ],
@@ -210,7 +208,7 @@ def overall(inputs: ReportInputs, folder: Path, metric: str) -> Table:
                 Cell(number(one.get("macro")), one.get("macro")),
                 Cell(number(worst.get("rate")), worst.get("rate"), note=accent),
                 Cell(number(one.get("gap")), one.get("gap")),
-                *(_count(group[kind]) for kind in ("sub", "del", "ins", "words", "speakers")),
+                *(count_cell(group[kind]) for kind in ("sub", "del", "ins", "words", "speakers")),
             ])
             score = _score(inputs, arm, name, metric).with_name("result.txt")
             sources += _links(inputs, folder, {f"{arm}, {name}: result.txt": score})
@@ -230,96 +228,6 @@ def overall(inputs: ReportInputs, folder: Path, metric: str) -> Table:
     )
 
 
-def classifier_sets(inputs: ReportInputs, folder: Path) -> Table:
-    """Accuracy of the accent classifier on each set."""
-    rows = []
-    for name, one in inputs.classifier["sets"].items():
-        balanced = Interval(*(_percent(one.get(k)) for k in ("balanced_accuracy", "low", "high")))
-        rows.append([
-            Cell(name, name),
-            Cell(number(balanced.value), balanced.value, note=_range(balanced)),
-            Cell(number(_percent(one["chance"])), _percent(one["chance"])),
-            Cell(number(_percent(one["accuracy"])), _percent(one["accuracy"])),
-            Cell(number(_percent(one["macro_f1"])), _percent(one["macro_f1"])),
-            _count(one["utterances"]),
-            _count(one["speakers"]),
-        ])
-    labels = ("Balanced accuracy", "Chance", "Accuracy", "Macro F1", "Utterances", "Speakers")
-    return Table(
-        name="classifier-sets",
-        caption="Accent classifier, in %",
-        columns=[Column("Set", numeric=False), *map(Column, labels)],
-        rows=rows,
-        sources=source(inputs, folder, "classifier"),
-    )
-
-
-def classifier_accents(inputs: ReportInputs, folder: Path, name: str) -> Table:
-    """Precision, recall and F1 of each accent in one set."""
-    per_accent = inputs.classifier["sets"][name]["per_accent"]
-    rows = []
-    for accent, one in per_accent.items():
-        values = [_percent(one[key]) for key in ("precision", "recall", "f1")]
-        rows.append([
-            Cell(accent_name(accent), accent_name(accent)),
-            *(Cell(number(value), value) for value in values),
-            _count(one["support"]),
-        ])
-    return Table(
-        name=f"classifier-accents-{name}",
-        caption=f"Accent classifier by accent on {name}, in %",
-        columns=[
-            Column("Accent", numeric=False),
-            *map(Column, ("Precision", "Recall", "F1", "Utterances")),
-        ],
-        rows=rows,
-        sources=source(inputs, folder, "classifier"),
-    )
-
-
-def confusion(inputs: ReportInputs, folder: Path, name: str) -> Confusion | None:
-    """Confusion matrix of one set with shares of each row; None where it has none."""
-    matrix = inputs.classifier["sets"][name].get("confusion")
-    if not matrix:
-        return None
-    accents = [accent_name(accent) for accent in matrix["accents"]]
-    rows = []
-    for accent, counts in zip(accents, matrix["counts"], strict=True):
-        total = sum(counts)
-        heard = [(a, n, n / total if total else 0.0) for a, n in zip(accents, counts, strict=True)]
-        rows.append((accent, total, heard))
-    return Confusion(
-        name=f"confusion-{name}",
-        caption=f"Confusion matrix on {name}",
-        accents=accents,
-        rows=rows,
-        sources=source(inputs, folder, "classifier"),
-    )
-
-
-def faithfulness(inputs: ReportInputs, folder: Path) -> Table:
-    """Accuracy after hiding a share of the cells, by the order in which they were hidden."""
-    one = inputs.faithfulness
-    return Table(
-        name="faithfulness-table",
-        caption=f"Accuracy on {one['set']} in % after hiding a share of the spectrogram",
-        columns=[Column("Hidden, %"), *(Column(curve_name(c)) for c in one["curves"])],
-        rows=[
-            [
-                Cell(number(100 * share, 0), 100 * share),
-                *(Cell(number(100 * ys[i]), 100 * ys[i]) for ys in one["curves"].values()),
-            ]
-            for i, share in enumerate(one["shares"])
-        ],
-        sources=source(inputs, folder, "faithfulness"),
-    )
-
-
-def curve_name(curve: str) -> str:
-    names = {"salient": "Most salient", "random": "At random", "least": "Least salient"}
-    return names.get(curve, curve)
-
-
 def cost(inputs: ReportInputs, folder: Path) -> Table:
     """Training time of each arm, by itself and against the baseline's."""
     base = inputs.runs.get(inputs.comparison["baseline"], {}).get("train_seconds")
@@ -331,7 +239,7 @@ def cost(inputs: ReportInputs, folder: Path) -> Table:
         row = [Cell(capital(arm_name(arm)), arm), Cell(duration(seconds), seconds)]
         row.append(_relative(against))
         if sized:
-            row.append(_count(run.get("parameters")))
+            row.append(count_cell(run.get("parameters")))
         rows.append(row)
         sources += _links(inputs, folder, {f"{arm}: experiment": inputs.path(run["experiment"])})
     labels = ["Training time", "Against the baseline"] + ["Parameters"] * sized
@@ -354,7 +262,7 @@ def data(inputs: ReportInputs) -> Table:
         rows=[
             [
                 Cell(name, name),
-                *(_count(one[key]) for key in ("utterances", "speakers", "words")),
+                *(count_cell(one[key]) for key in ("utterances", "speakers", "words")),
                 Cell(number(one["hours"], 2), one["hours"]),
             ]
             for name, one in inputs.data.items()
@@ -390,10 +298,10 @@ def _links(inputs: ReportInputs, folder: Path, paths: Mapping[str, Path]) -> lis
 
 
 def _rate(group: Mapping[str, Any]) -> Cell:
-    return Cell(number(group["rate"]), group["rate"], note=_range(interval(group, "rate")))
+    return Cell(number(group["rate"]), group["rate"], note=range_text(interval(group, "rate")))
 
 
-def _range(value: Interval) -> str:
+def range_text(value: Interval) -> str:
     if value.low is None or value.high is None:
         return ""
     return f"{number(value.low)}{NBSP}to{NBSP}{number(value.high)}"
@@ -403,9 +311,5 @@ def _relative(value: float | None) -> Cell:
     return Cell("–" if value is None else f"{number(value, 1, signed=True)} %", value)
 
 
-def _count(value: int | None) -> Cell:
+def count_cell(value: int | None) -> Cell:
     return Cell("–" if value is None else f"{value:,}", value)
-
-
-def _percent(share: float | None) -> float | None:
-    return None if share is None else 100.0 * share

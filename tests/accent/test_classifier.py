@@ -6,7 +6,6 @@ import pickle
 
 import pytest
 import torch
-import yaml
 from espnet_saliency.accent.classifier import AccentClassifier
 from espnet_saliency.errors import UserError
 
@@ -38,7 +37,7 @@ def test_pooling_by_hand(classifier):
     a[0, 0] = 6.0
     a[1, 1, :1] = 4.0  # one valid frame of three
     logits = classifier.pooled_logits(a, torch.tensor([3, 1]))
-    # Mean over the valid cells 6 and 4, times column 0 (0, 8, 16) and column 1 (1, 9, 17), plus bias.
+    # Mean over the valid cells, 6 and 4, times columns 0 (0, 8, 16) and 1 (1, 9, 17), plus bias.
     assert logits.tolist() == [[1.0, 50.0, 99.0], [5.0, 38.0, 71.0]]
 
 
@@ -64,8 +63,8 @@ def test_an_utterance_gets_from_a_padded_batch_what_it_gets_alone(build, normali
 
 def test_frozen_in_evaluation_mode_and_float32_whatever_surrounds_it(build):
     feats, lengths = features([60, 30])
-    holder = torch.nn.ModuleList([AccentClassifier(build(encoder_conf={"channels": [4, 8], "dropout": 0.5}))])
-    classifier = holder[0]
+    classifier = AccentClassifier(build(encoder_conf={"channels": [4, 8], "dropout": 0.5}))
+    holder = torch.nn.ModuleList([classifier])
     before = {k: v.clone() for k, v in classifier.state_dict().items()}
     expected = classifier(feats, lengths)
     holder.train()
@@ -176,8 +175,7 @@ def test_other_networks_are_refused(build, experiment, tmp_path):
     pooling = {"decoder_conf": {"pooling": "max"}}
     refused(experiment(tmp_path / "max", build(**pooling), **pooling), "pools by max")
     stats = {"normalize": "global_mvn", "normalize_conf": {"stats_file": "gone/stats.npz"}}
-    folder = experiment(tmp_path / "global", build())
-    (folder / "config.yaml").write_text(yaml.safe_dump({**yaml.safe_load((folder / "config.yaml").read_text()), **stats}))
+    folder = experiment(tmp_path / "global", build(), **stats)
     refused(folder, "global_mvn", "gone/stats.npz")
     wide = {"encoder_conf": {"channels": [4, 16], "stem_stride": [2, 2]}}
     refused(experiment(tmp_path / "wide", build(), **wide), "weights do not fit", "size mismatch")

@@ -24,9 +24,9 @@ def test_settings_of_a_configuration_are_those_of_the_frontend_that_espnet_build
 
 
 def test_defaults_are_espnets():
-    settings = FeatureSettings.from_frontend_conf(None)
-    assert (settings.fs, settings.n_fft, settings.win_length, settings.hop_length) == (16000, 512, 512, 128)
-    assert (settings.window, settings.n_mels, settings.fmin, settings.fmax) == ("hann", 80, 0.0, 8000.0)
+    s = FeatureSettings.from_frontend_conf(None)
+    assert (s.fs, s.n_fft, s.win_length, s.hop_length) == (16000, 512, 512, 128)
+    assert (s.window, s.n_mels, s.fmin, s.fmax) == ("hann", 80, 0.0, 8000.0)
 
 
 def test_differences_name_both_values():

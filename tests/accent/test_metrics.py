@@ -31,11 +31,13 @@ def test_by_hand():
     r = score(HAND, ["a", "b", "c"])
     assert r["utterances"] == 6 and r["speakers"] == 3
     assert r["accuracy"] == pytest.approx(4 / 6)
-    assert r["per_accent"]["a"] == pytest.approx({"precision": 3 / 4, "recall": 3 / 4, "f1": 3 / 4, "support": 4})
-    assert r["per_accent"]["b"] == pytest.approx({"precision": 1 / 2, "recall": 1 / 2, "f1": 1 / 2, "support": 2})
+    assert list(r["per_accent"]["a"]) == ["precision", "recall", "f1", "support"]
+    assert list(r["per_accent"]["a"].values()) == pytest.approx([3 / 4, 3 / 4, 3 / 4, 4])
+    assert list(r["per_accent"]["b"].values()) == pytest.approx([1 / 2, 1 / 2, 1 / 2, 2])
     assert r["balanced_accuracy"] == pytest.approx(5 / 8) and r["macro_f1"] == pytest.approx(5 / 8)
     assert r["chance"] == 1 / 2
-    assert r["confusion"] == {"accents": ["a", "b", "c"], "counts": [[3, 1, 0], [1, 1, 0], [0, 0, 0]]}
+    assert r["confusion"]["accents"] == ["a", "b", "c"]
+    assert r["confusion"]["counts"] == [[3, 1, 0], [1, 1, 0], [0, 0, 0]]
     assert r["unknown_accents"] == {
         "unknown": {"utterances": 1, "predicted": {"c": 1}},
         "x": {"utterances": 3, "predicted": {"a": 2, "c": 1}},
@@ -47,7 +49,7 @@ def test_against_scikit_learn():
     rng = np.random.default_rng(5)
     accents = list("abcde")
     rows = [
-        (f"s{rng.integers(12)}", accents[a], accents[a if rng.random() < 0.5 else rng.integers(5)], 1)
+        (f"s{rng.integers(12)}", accents[a], accents[rng.choice([a, rng.integers(5)])], 1)
         for a in rng.choice(4, 300, p=[0.6, 0.2, 0.15, 0.05])
     ]
     predictions = said(rows)

@@ -1,4 +1,4 @@
-"""Makes `fixtures` importable by the tests of this folder (pytest runs with importlib's import mode)."""
+"""Makes `fixtures` importable here: pytest runs with importlib's import mode."""
 
 from __future__ import annotations
 

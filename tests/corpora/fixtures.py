@@ -34,7 +34,8 @@ BACKGROUND_COLUMNS = (
     "What\u2019s your ethnic background? ",
     "What is your higher level of education?",
     "How would you describe your accent in English? (e.g. Italian, Glaswegian)",
-    "Do you speak any second languages? separate them with commas  (e.g., Mandarin,Catalan,French )",
+    "Do you speak any second languages? separate them with commas  "
+    "(e.g., Mandarin,Catalan,French )",
     "What\u2019s your year of birth? (e.g., 1992)",
     "What year did you start learning English? (e.g., 1999)",
 )
@@ -117,7 +118,7 @@ def make_librispeech(
     utterances: int = 3,
     broken: bool = False,
 ) -> Path:
-    """LibriSpeech/<part>/<speaker>/<chapter>/...; speakers and chapters in no particular order of numbers.
+    """LibriSpeech/<part>/<speaker>/<chapter>/..., speakers of one to six digits.
 
     broken: a listed file that is not there, a file that is not listed, a line without text.
     """
@@ -296,7 +297,7 @@ def make_commonaccent_lists(
                 text = sentence(f"commonaccent {number}")
                 sound = speech(text, file, accent, 32000)
                 soundfile.write(audio / file, sound, 32000, format="MP3")
-                # Their machine had one more folder for a part of the clips; labels are not all alike.
+                # Their machine had one more folder for some clips; labels are not all alike.
                 there = "cv-valid-train/sample-00" if number % 2 else "cv-valid-train"
                 written = accent if number % 7 else f" {accent.upper()} "
                 rows.append(
@@ -333,8 +334,8 @@ def make_commonaccent_lists(
 COMMONVOICE_COLUMNS = {
     "5.1": "client_id path sentence up_votes down_votes age gender accent locale segment",
     "13.0": "client_id path sentence up_votes down_votes age gender accents variant locale segment",
-    "17.0": "client_id path sentence_id sentence sentence_domain up_votes down_votes age gender accents "
-    "variant locale segment",
+    "17.0": "client_id path sentence_id sentence sentence_domain up_votes down_votes age gender "
+    "accents variant locale segment",
 }
 
 
@@ -383,7 +384,7 @@ def make_commonvoice_fa(
     speakers: int = 3,
     broken: bool = False,
 ) -> Path:
-    """cv-corpus-<release>/fa with train.tsv, dev.tsv, test.tsv: Arabic letters, diacritics, ZWNJ and quotes.
+    """cv-corpus-<release>/fa with train, dev and test.tsv: Arabic letters, marks, ZWNJ, quotes.
 
     Args:
         clips: in train, dev and test.
@@ -444,7 +445,7 @@ def _write_release(
 
 
 def _broken_clips(clips: Path, columns: list[str], name: str, accent: str) -> list[str]:
-    """A clip that is not there, an empty one, one that is no audio, a sentence with a tab, none at all."""
+    """Clips that are absent, empty or no audio; a sentence with a tab, and none at all."""
     (clips / f"empty_{name}.mp3").write_bytes(b"")
     (clips / f"noise_{name}.mp3").write_bytes(b"this is no audio" * 10)
     lines = []

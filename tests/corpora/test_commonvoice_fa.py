@@ -52,7 +52,7 @@ def test_odd_rows(tmp_path):
         f"{client}\todd1.mp3\t1\tسلام\u2028دنیا\u00a0خوب\t\t2\t0\t\t\t\t\tfa\t".encode(),
         f"{client}\todd2.mp3\t1\t«!»\t\t2\t0\t\t\t\t\tfa\t".encode(),
         f"{client}\todd3.mp3\t1\tbad \t\t2\t0\t\t\t\t\tfa\t".encode() + b"\xff",
-        f"\todd4\t1\tسلام\t\t2\t0\t\t\t\t\tfa\t".encode(),
+        "\todd4\t1\tسلام\t\t2\t0\t\t\t\t\tfa\t".encode(),
         f"{client}\t../../odd5.mp3\t1\tسلام\t\t2\t0\t\t\t\t\tfa\t".encode(),
         b"",
     ]

@@ -77,6 +77,11 @@ def test_tags_in_training_and_in_test(root):
     assert len(learned) + len(dropped) == len(texts)
 
 
+def test_tags_are_taken_out_under_any_text_policy(root):
+    learned = prepare(root, Options(ACCENTS, text_policy="none"), 1).sets["train"]
+    assert not any("<" in u.text for u in learned) and learned[0].text == learned[0].text.lower()
+
+
 def test_which_tags_keep_out_is_an_option(root):
     corpus = prepare(root, Options(ACCENTS, excluded_tags=("foreign",)), 1)
     # <no-speech> alone still leaves no word to learn.

@@ -1,4 +1,4 @@
-"""Each published corpus to data directories, from a read-only folder: nothing lost, the same bytes twice."""
+"""Each published corpus to data directories: nothing lost, read-only, the same bytes twice."""
 
 from __future__ import annotations
 

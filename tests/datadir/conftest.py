@@ -20,7 +20,7 @@ def sine(hz: float, seconds: float, fs: int) -> np.ndarray:
 
 @pytest.fixture
 def tone():
-    """tone(path, seconds=1, fs=16000, hz=440, channels=1, **soundfile options): write it; channel c has hz·(c+1)."""
+    """tone(path, …): write a tone and return the path; channel c has hz * (c + 1)."""
 
     def write(path, seconds=1.0, fs=16000, hz=440.0, channels=1, **options) -> Path:
         samples = np.stack([sine(hz * (c + 1), seconds, fs) for c in range(channels)], axis=1)
@@ -35,7 +35,7 @@ def tone():
 def utterance():
     """utterance(path, utt_id="ann-1", speaker="ann", …) with the rest filled in."""
 
-    def make(path, utt_id="ann-1", speaker=None, accent="scottish", text="hello", **more) -> Utterance:
+    def make(path, utt_id="ann-1", speaker=None, accent="scottish", text="hello", **more):
         speaker = speaker or utt_id.split("-")[0]
         return Utterance(utt_id, speaker, accent, text, Path(path), **more)
 
@@ -44,7 +44,7 @@ def utterance():
 
 @pytest.fixture
 def prepare(tmp_path):
-    """prepare(utterances, name="train", nj=1) -> (folder, counts, log) of a written data directory."""
+    """prepare(utterances, name="train", nj=1) -> (folder, counts, log) of a data directory."""
 
     def write(utterances, name="train", nj=1):
         with RejectionLog(tmp_path / "data" / f"{name}.rejected.tsv") as log:

@@ -77,10 +77,10 @@ def test_tables(tmp_path, tone, utterance, prepare):
     for name in ("text", "utt2spk", "spk2utt", "utt2accent", "utt2l1"):
         assert (target / name).read_bytes() == (source / name).read_bytes()
     assert (target / "rejected.tsv").read_text() == "utt_id\tstage\treason\n"
-    assert sorted(p.name for p in target.iterdir()) == sorted(
-        ["data", "rejected.tsv", "category2utt", "spk2utt", "text", "utt2accent", "utt2dur", "utt2l1"]
-        + ["utt2num_samples", "utt2spk", "wav.scp"]
-    )
+    assert sorted(p.name for p in target.iterdir()) == [
+        *("category2utt", "data", "rejected.tsv", "spk2utt", "text", "utt2accent", "utt2dur"),
+        *("utt2l1", "utt2num_samples", "utt2spk", "wav.scp"),
+    ]
     assert not (tmp_path / "dump" / "train.partial").exists()
     assert validate_data_dir(target) == 2
 
@@ -132,7 +132,9 @@ def test_speed_changes_length_and_pitch(tmp_path, tone, utterance, prepare, spee
     assert validate_data_dir(tmp_path / "dump") == 2
 
 
-@pytest.mark.parametrize("name, fs", [("a.wav", 16000), ("a.flac", 32000), ("a.mp3", 44100), ("a.ogg", 16000)])
+@pytest.mark.parametrize(
+    "name, fs", [("a.wav", 16000), ("a.flac", 32000), ("a.mp3", 44100), ("a.ogg", 16000)]
+)
 def test_segments_are_cut_where_they_should_be(tmp_path, utterance, prepare, name, fs):
     # Second k of the recording is a tone of 300 + 100 k Hz; the right channel is silent.
     seconds = np.arange(8 * fs) / fs
@@ -140,7 +142,8 @@ def test_segments_are_cut_where_they_should_be(tmp_path, utterance, prepare, nam
     soundfile.write(tmp_path / name, np.stack([0 * tones, tones], axis=1), fs)
     order = [5, 0, 7, 2]
     source, _, _ = prepare([
-        utterance(tmp_path / name, f"ann-{i}", start=k, end=k + 1, channel=1) for i, k in enumerate(order)
+        utterance(tmp_path / name, f"ann-{i}", start=k, end=k + 1, channel=1)
+        for i, k in enumerate(order)
     ])  # fmt: skip
     format_audio(source, tmp_path / "dump")
     paths = read_table(tmp_path / "dump" / "wav.scp")
@@ -155,7 +158,8 @@ def test_segments_are_cut_where_they_should_be(tmp_path, utterance, prepare, nam
 
 def test_odd_ids_become_safe_file_names(tmp_path, tone, utterance, prepare):
     path = tone(tmp_path / "a.wav", seconds=0.1)
-    names = ["ann-a:b*?", "ann-..", "ann-100%", "ann-\u0633\u0644\u0627\u0645", "ann-" + "x" * 300, "ann-" + "x" * 301]
+    names = ["ann-a:b*?", "ann-..", "ann-100%", "ann-\u0633\u0644\u0627\u0645"]
+    names += ["ann-" + "x" * 300, "ann-" + "x" * 301]
     source, _, _ = prepare([utterance(path, name) for name in names])
     format_audio(source, tmp_path / "dump")
     paths = read_table(tmp_path / "dump" / "wav.scp")
@@ -183,7 +187,8 @@ def test_broken_audio_is_listed_and_the_rest_goes_on(tmp_path, tone, utterance, 
         tone(tmp_path / name, channels=2)
     names = ["cut.flac", "cut.mp3", "nan.wav", "inf.wav", "gone.wav", "zero.wav", "good.wav"]
     utterances = [utterance(tmp_path / name, f"ann-{name}") for name in names]
-    source, counts, log = prepare([*utterances, utterance(tmp_path / "mono.wav", "ann-mono.wav", channel=1)])
+    utterances.append(utterance(tmp_path / "mono.wav", "ann-mono.wav", channel=1))
+    source, counts, log = prepare(utterances)
     # What cannot be seen in a header passes stage 1; what is broken after it is found here.
     assert counts.utterances == 8 and log.count == 0
     cut(tmp_path / "cut.flac")
@@ -269,7 +274,8 @@ def test_killed_and_started_again(tmp_path, many):
     expected = files(target)
     target.rename(tmp_path / "first")
     program = (
-        "import sys; from pathlib import Path; from espnet_saliency.datadir.audio import format_audio\n"
+        "import sys; from pathlib import Path\n"
+        "from espnet_saliency.datadir.audio import format_audio\n"
         "format_audio(Path(sys.argv[1]), Path(sys.argv[2]))"
     )
     process = subprocess.Popen([sys.executable, "-c", program, many, target])

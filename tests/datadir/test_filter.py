@@ -16,8 +16,8 @@ def formatted(tmp_path, tone, utterance, prepare):
     """ann-0 to ann-3 of 0.05, 0.1, 2 and 2.5 s; bob-1 of 1 s."""
     seconds = {"ann-0": 0.05, "ann-1": 0.1, "ann-2": 2, "ann-3": 2.5, "bob-1": 1}
     utterances = [
-        utterance(tone(tmp_path / f"{name}.wav", seconds=s), name, accent=name[:3], columns={"l1": "x"})
-        for name, s in seconds.items()
+        utterance(tone(tmp_path / f"{n}.wav", seconds=s), n, accent=n[:3], columns={"l1": "x"})
+        for n, s in seconds.items()
     ]
     source, _, _ = prepare(utterances)
     org = tmp_path / "dump" / "org" / "train"

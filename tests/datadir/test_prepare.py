@@ -165,7 +165,7 @@ def test_utterances_that_are_rejected(tmp_path, tone, utterance, prepare, change
     assert list(reasons(log)) == ["ann-1"] and reasons(log)["ann-1"].startswith(reason)
 
 
-def test_a_recording_whose_segments_are_all_rejected_is_left_out(tmp_path, tone, utterance, prepare):
+def test_a_recording_without_a_good_segment_is_left_out(tmp_path, tone, utterance, prepare):
     good, bad = tone(tmp_path / "good.wav"), tone(tmp_path / "bad.wav")
     folder, _, _ = prepare([utterance(good, "a-1", start=0), utterance(bad, "a-2", start=5, end=6)])
     assert list(read_table(folder / "wav.scp")) == ["good"]
@@ -197,7 +197,7 @@ def test_what_cannot_be_written_is_refused(tmp_path, tone, utterance, prepare, c
 
 def test_an_id_twice_names_both(tmp_path, tone, utterance, prepare):
     a, b = tone(tmp_path / "a.wav"), tone(tmp_path / "b.wav")
-    with pytest.raises(UserError, match="ann-1 is there twice: for .*a.wav .speaker ann. and .*b.wav"):
+    with pytest.raises(UserError, match="ann-1 is there twice: for .*a.wav .*ann. and .*b.wav"):
         prepare([utterance(a), utterance(b)])
 
 
@@ -212,7 +212,7 @@ def test_an_id_twice_names_both(tmp_path, tone, utterance, prepare):
 )
 def test_clashing_speakers_are_refused(tmp_path, tone, utterance, prepare, pairs, clash):
     path = tone(tmp_path / "a.wav")
-    with pytest.raises(UserError, match=clash):
+    with pytest.raises(UserError, match=f"data/train: the ids of {clash}"):
         prepare([utterance(path, utt, speaker) for utt, speaker in pairs])
 
 
@@ -225,7 +225,8 @@ def test_speakers_that_begin_alike_but_do_not_clash(tmp_path, tone, utterance, p
     # What Kaldi checks, with the system's own sort.
     c_locale = {**os.environ, "LC_ALL": "C"}
     for order in (["-k1"], ["-k2"]):
-        done = subprocess.run(["sort", *order, folder / "utt2spk"], env=c_locale, capture_output=True)
+        command = ["sort", *order, folder / "utt2spk"]
+        done = subprocess.run(command, env=c_locale, capture_output=True)
         assert done.stdout == (folder / "utt2spk").read_bytes()
 
 
@@ -283,17 +284,20 @@ from espnet_saliency.datadir.speed import perturb_speed
 from espnet_saliency.datadir.validate import validate_data_dir
 audio, out, n = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 ExternalSort.__init__.__defaults__ = (1000,)
-def utterances():
+def utterances(segments):
     for i in range(n):
         k = i * 7919 % n
         name = f"s{k % 500:03d}"
+        times = dict(start=k % 50, end=k % 50 + 1) if segments else {}
         path = audio / f"{k % 100}.flac"
-        yield Utterance(f"{name}-{k:06d}", name, "a", "word " * 40, path, start=k % 50, end=k % 50 + 1)
+        yield Utterance(f"{name}-{k:06d}", name, "a", "word " * 40, path, **times)
 with RejectionLog(out / "rejected.tsv") as log:
-    write_data_dir(out / "train", utterances(), log)
-assert perturb_speed(out / "train", out / "train_sp", (0.9, 1.0)) == 2 * n
-assert validate_data_dir(out / "train_sp") == 2 * n
-assert filter_data_dir(out / "train_sp", out / "filtered", 0, 1.05).kept == n
+    for segments in (False, True):
+        write_data_dir(out / "train", utterances(segments), log)
+        assert perturb_speed(out / "train", out / "train_sp", (0.9, 1.0)) == 2 * n
+        assert validate_data_dir(out / "train_sp") == 2 * n
+        if not segments:
+            assert filter_data_dir(out / "train_sp", out / "filtered", 0, 61).kept == n
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
@@ -325,4 +329,5 @@ def test_rejections_are_listed_even_when_the_stage_stops(tmp_path):
     with pytest.raises(KeyError), RejectionLog(tmp_path / "rejected.tsv") as log:
         log.add(Rejection("u1", "prepare", "empty text"))
         raise KeyError
-    assert (tmp_path / "rejected.tsv").read_text() == "utt_id\tstage\treason\nu1\tprepare\tempty text\n"
+    lines = (tmp_path / "rejected.tsv").read_text().splitlines()
+    assert lines == ["utt_id\tstage\treason", "u1\tprepare\tempty text"]

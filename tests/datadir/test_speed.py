@@ -12,14 +12,17 @@ from espnet_saliency.errors import UserError
 def test_whole_recordings(tmp_path, tone, utterance, prepare):
     # Speaker "sz" sorts behind every perturbed one, "ann" before.
     a, b = tone(tmp_path / "a.wav", seconds=1.8), tone(tmp_path / "b.wav", seconds=0.9)
-    source, _, _ = prepare([utterance(a, "ann-1"), utterance(b, "sz-1", accent="us", text="good day")])
+    other = utterance(b, "sz-1", accent="us", text="good day")
+    source, _, _ = prepare([utterance(a, "ann-1"), other])
     target = tmp_path / "data" / "train_sp"
     assert perturb_speed(source, target, (0.9, 1.0, 1.125)) == 6
     assert (target / "utt2dur").read_text() == (
-        "ann-1 1.8\nsp0.9-ann-1 2.0\nsp0.9-sz-1 1.0\nsp1.125-ann-1 1.6\nsp1.125-sz-1 0.8\nsz-1 0.9\n"
+        "ann-1 1.8\nsp0.9-ann-1 2.0\nsp0.9-sz-1 1.0\n"
+        "sp1.125-ann-1 1.6\nsp1.125-sz-1 0.8\nsz-1 0.9\n"
     )
     assert (target / "utt2speed").read_text() == (
-        "ann-1 1\nsp0.9-ann-1 0.9\nsp0.9-sz-1 0.9\nsp1.125-ann-1 1.125\nsp1.125-sz-1 1.125\nsz-1 1\n"
+        "ann-1 1\nsp0.9-ann-1 0.9\nsp0.9-sz-1 0.9\n"
+        "sp1.125-ann-1 1.125\nsp1.125-sz-1 1.125\nsz-1 1\n"
     )
     assert (target / "spk2utt").read_text() == (
         "ann ann-1\nsp0.9-ann sp0.9-ann-1\nsp0.9-sz sp0.9-sz-1\n"

@@ -45,9 +45,10 @@ def test_copy_kept(tmp_path):
     (tmp_path / "kept").write_text("b x\nd y\n")
     copy_kept(tmp_path / "text", tmp_path / "new", tmp_path / "kept")
     assert (tmp_path / "new").read_text() == "b 2 2\nd 4\n"
-    (tmp_path / "kept").write_text("b x\ne y\n")
-    with pytest.raises(UserError, match="text: utterance e is missing"):
-        copy_kept(tmp_path / "text", tmp_path / "new", tmp_path / "kept")
+    for missing in ("bb", "e"):
+        (tmp_path / "kept").write_text(f"b x\n{missing} y\n")
+        with pytest.raises(UserError, match=f"text: utterance {missing} is missing"):
+            copy_kept(tmp_path / "text", tmp_path / "new", tmp_path / "kept")
 
 
 def test_category2utt_is_what_espnet_reads(tmp_path):

@@ -26,7 +26,8 @@ def test_char_and_word_are_what_espnet_writes(tmp_path, token_type):
 
     (tmp_path / "text").write_text("".join(f"u{i} {text}\n" for i, text in enumerate(TEXTS)))
     main([
-        "--token_type", token_type, "--input", f"{tmp_path}/text", "--output", f"{tmp_path}/espnet.txt",
+        "--token_type", token_type,
+        "--input", f"{tmp_path}/text", "--output", f"{tmp_path}/espnet.txt",
         "--field", "2-", "--write_vocabulary", "true",
         "--add_symbol", "<blank>:0", "--add_symbol", "<unk>:1", "--add_symbol", "<sos/eos>:-1",
     ])  # fmt: skip
@@ -87,7 +88,10 @@ def test_a_long_text_is_not_left_out(tmp_path):
 
 @pytest.mark.parametrize(
     "nbpe, message",
-    [(500, r"--nbpe 500: .* support (\d+) bpe tokens at most"), (4, r"--nbpe 4: .* need (\d+) bpe tokens at least")],
+    [
+        (500, r"--nbpe 500: .* support (\d+) bpe tokens at most"),
+        (4, r"--nbpe 4: .* need (\d+) bpe tokens at least"),
+    ],
 )
 def test_nbpe_that_the_texts_do_not_allow(tmp_path, nbpe, message):
     import re

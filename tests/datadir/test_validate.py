@@ -47,7 +47,7 @@ def test_a_missing_file(good, name):
 @pytest.mark.parametrize(
     "name, old, new, message",
     [
-        ("text", "a-1 hello\na-2 good day", "a-2 good day\na-1 hello", "text: not sorted: a-2 stands before a-1"),
+        ("text", "a-1 hello\na-2 ", "a-2 x\na-1 ", "text: not sorted: a-2 stands before a-1"),
         ("text", "a-2 good day", "a-1 good day", "text: a-1 is there twice"),
         ("utt2dur", "a-2 1.5\n", "", "utterance a-2 is in segments but not in utt2dur"),
         ("text", "b-1", "b-0", "utterance b-0 is in text but not in segments"),
@@ -59,11 +59,11 @@ def test_a_missing_file(good, name):
         ("utt2dur", "a-2 1.5", "a-2 long", "utt2dur: a-2 has 'long', which is not a number"),
         ("utt2speed", "0.9", "-0.9", "utt2speed: utterance b-1 has -0.9"),
         ("utt2channel", "b-1 0", "b-1 -1", "utt2channel: utterance b-1 has channel -1"),
-        ("spk2utt", "a a-1 a-2", "a a-1", "'b-1 is of speaker b' where utt2spk says 'a-2 is of speaker a'"),
+        ("spk2utt", "a a-1 a-2", "a a-1", "'b-1 is of .* b' where utt2spk says 'a-2 is of .* a'"),
         ("spk2utt", "b b-1\n", "", "'no more' where utt2spk says 'b-1 is of speaker b'"),
         ("wav.scp", "z.wav", "gone.wav", "the file of rec2 is missing: .*gone.wav"),
         ("wav.scp", "z.wav", "z.wav |", "rec2 is a command, '.*z.wav |'; commands are not run"),
-        ("wav.scp", "rec2", "rec3", "recording rec2 of a-1 is not in wav.scp|wav.scp and reco2dur disagree"),
+        ("wav.scp", "rec2", "rec3", "wav.scp and reco2dur disagree: 'rec3' and 'rec2'"),
         ("segments", "rec2 1 2", "rec2 1 2.5", "b-1 ends at 2.5 s, but recording rec2 has 2 s"),
         ("segments", "rec2 1 2", "rec2 2 1", "b-1 starts at 2 s and ends at 1 s"),
         ("segments", "rec2 1 2", "rec2 1", "b-1: 'rec2 1' is not 'recording start end'"),

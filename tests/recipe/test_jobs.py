@@ -27,7 +27,7 @@ def test_a_program_runs_with_its_log_and_the_command_that_repeats_it(tmp_path, s
 
 
 def test_a_failure_names_the_log_and_quotes_its_end(tmp_path):
-    job = Job("espnet2.bin.aggregate_stats_dirs", ("--nonsense", "1"), tmp_path / "a.log")
+    job = Job("espnet2.bin.aggregate_stats_dirs", ("--output_dir", "x", "--nonsense", "1"), tmp_path / "a.log")
     with pytest.raises(JobFailed, match="unrecognized arguments: --nonsense") as caught:
         run_job(job)
     assert str(job.log) in str(caught.value)

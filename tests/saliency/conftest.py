@@ -29,7 +29,7 @@ class Features:
 
 
 class TinyClassifier(torch.nn.Module):
-    """Two strided convolutions, batch normalisation, mean, linear; padding is cleared at each step."""
+    """Two strided convolutions, mean, linear; padding is cleared at each step."""
 
     stride = (4, 4)
 
@@ -82,7 +82,7 @@ def make_classifier():
 
 @pytest.fixture
 def batch() -> tuple[torch.Tensor, torch.Tensor]:
-    """Log-mel-like features (4, 50, 16) of utterances of 50, 37, 8 and 3 frames; noise in padding."""
+    """Log-mel-like features (4, 50, 16) of 50, 37, 8 and 3 frames, with noise in padding."""
     generator = torch.Generator().manual_seed(1)
     feats = torch.randn(4, 50, 16, generator=generator) * 2.0 - 6.0
     return feats, torch.tensor([50, 37, 8, 3])
@@ -144,7 +144,7 @@ def make_experiment():
 
 
 def glide(generator: np.random.Generator, rising: bool) -> tuple[np.ndarray, float]:
-    """1.2 s of noise with a tone of 0.3 s somewhere that rises or falls; and when it starts, in s."""
+    """1.2 s of noise with a tone of 0.3 s that rises or falls; and when that starts, in s."""
     wave = 0.01 * generator.standard_normal(int(1.2 * FS))
     start = generator.uniform(0.05, 0.85)
     time = np.arange(int(0.3 * FS)) / FS

@@ -92,7 +92,7 @@ def test_a_patch_of_no_saliency_needs_the_mixture_or_the_last_place():
 
 
 def test_patch_saliency_is_a_mean_over_what_is_left_of_the_patch():
-    # Patches of 2 x 2 over 3 x 3 cells: the corner patch is one cell of 0.5, the others average less.
+    # Patches of 2 x 2 over 3 x 3 cells: the corner patch is one cell of 0.5, others average less.
     maps = torch.tensor([[[0.9, 0.0, 0.4], [0.0, 0.0, 0.4], [0.4, 0.4, 0.5]]])
     policy = replace(ALWAYS, patch_frames=2, patch_bins=2, temperature=0.0, mask_ratio=(0.1, 0.1))
     mask = sample_mask(maps, torch.tensor([3]), (3, 3), policy, seeded())

@@ -32,6 +32,12 @@ def log_mel() -> tuple[torch.Tensor, torch.Tensor]:
     return feats, torch.tensor([90, 61, 17, 2])
 
 
+def assert_same_map(one: torch.Tensor, other: torch.Tensor) -> None:
+    """To 1e-5 of the greatest value, since a map's values are of the order of 1 / cells."""
+    scale = other.max().clamp_min(1e-9)
+    torch.testing.assert_close(one / scale, other / scale, rtol=0, atol=1e-5)
+
+
 class LastBlock(torch.nn.Module):
     """Gives captum a module whose output is the last activation."""
 
@@ -55,8 +61,8 @@ def test_real_map_equals_captum(real, log_mel, target):
         additional_forward_args=(lengths,),
         relu_attributions=True,
     )
-    torch.testing.assert_close(cam.map, reference[:, 0].detach(), rtol=0, atol=1e-5)
-    assert cam.map.max() > 1e-3
+    assert_same_map(cam.map, reference[:, 0].detach())
+    assert reference.max() > 0
 
 
 def test_real_inner_layer_equals_captum(real, log_mel):
@@ -69,8 +75,9 @@ def test_real_inner_layer_equals_captum(real, log_mel):
         additional_forward_args=(lengths,),
         relu_attributions=True,
     )
-    torch.testing.assert_close(cam.map, reference[:, 0].detach(), rtol=0, atol=1e-5)
-    assert cam.stride == (2, 2) and cam.map.max() > 1e-4
+    assert_same_map(cam.map, reference[:, 0].detach())
+    assert reference.max() > 0
+    assert cam.stride == (2, 2)
 
 
 @pytest.mark.parametrize("inner", [False, True])
@@ -84,7 +91,7 @@ def test_real_map_is_batch_invariant(real, log_mel, inner):
         )
         cells = int(together.lengths[index])
         assert alone.map.size(1) == cells
-        torch.testing.assert_close(together.map[index, :cells], alone.map[0], rtol=1e-4, atol=1e-5)
+        assert_same_map(together.map[index, :cells], alone.map[0])
         assert (together.map[index, cells:] == 0).all()
 
 

@@ -285,4 +285,4 @@ def test_copies_and_pickles(make, batch):
     torch.save(augmentation.state_dict(), stream)
     assert len(stream.getvalue()) < 2000
     small = len(pickle.dumps(SaliencySpecAug("random", specaug=SPECAUG)))
-    assert len(pickle.dumps(augmentation)) < small + 1000  # the path goes along, the network does not
+    assert len(pickle.dumps(augmentation)) < small + 1000  # the path, not the network

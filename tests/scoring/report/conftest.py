@@ -98,15 +98,22 @@ def _metric(rng, accents, arms, speakers, words, rate, metric, draws) -> dict:
     for reference, arm in itertools.combinations(arms, 2):
         rows = {}
         for group, members in groups.items():
-            (one, one_draws), (two, two_draws) = (rates(errors[a], members) for a in (arm, reference))
+            one, one_draws = rates(errors[arm], members)
+            two, two_draws = rates(errors[reference], members)
             low, high = ends(one_draws - two_draws)
             spread = float((one_draws - two_draws).std()) or 1.0
             rows[group] = {
-                "absolute": one - two, "low": low, "high": high, "relative": 100 * (one - two) / two,
+                "absolute": one - two, "low": low, "high": high,
+                "relative": 100 * (one - two) / two,
                 "p_value": float(np.exp(-0.72 * abs(one - two) / spread
                                         - 0.42 * ((one - two) / spread) ** 2)),
+                "p_mapsswe": 0.5, "p_holm": None,
                 "speakers": speakers * len(members), "small": speakers * len(members) < 10,
             }
+        order = sorted(accents, key=lambda a: rows[a]["p_value"])  # Holm, step down
+        for place, a in enumerate(order):
+            before = rows[order[place - 1]]["p_holm"] if place else 0.0
+            rows[a]["p_holm"] = min(1.0, max(before, rows[a]["p_value"] * (len(order) - place)))
         differences.append({"arm": arm, "reference": reference, "groups": rows})
     return {"arms": result, "differences": differences}
 
@@ -156,6 +163,13 @@ def build_classifier(accents=SEEN, skill=0.7) -> dict:
                 for a, p, r, f, n in zip(accents, precision, recall, f1, table.sum(1))},
             "confusion": {"accents": list(accents), "counts": matrix},
         }
+    nothing = dict.fromkeys(
+        ("accuracy", "balanced_accuracy", "macro_f1", "chance", "low", "high"))
+    sets["test_unseen"] = nothing | {
+        "utterances": 0, "speakers": 0, "per_accent": {},
+        "confusion": {"accents": list(accents), "counts": [[0] * len(accents)] * len(accents)},
+        "unknown_accents": {"Hindi": {"utterances": 40, "predicted": {accents[0]: 30,
+                                                                      accents[1]: 10}}}}
     return {"sets": sets}
 
 
@@ -170,7 +184,8 @@ def draw_picture(path: Path) -> None:
     time, mel = np.meshgrid(np.linspace(0, 3, 180), np.linspace(0, 1, 80))
     log_mel = np.sin(9 * time) * np.cos(7 * mel) + rng.normal(0, 0.3, time.shape)
     saliency = np.exp(-((time - 1.6) ** 2) * 4 - (mel - 0.55) ** 2 * 30)
-    masked = np.where(np.kron(rng.random((10, 18)) < 0.2, np.ones((8, 10))), log_mel.mean(), log_mel)
+    mask = np.kron(rng.random((10, 18)) < 0.2, np.ones((8, 10)))
+    masked = np.where(mask, log_mel.mean(), log_mel)
     figure = Figure(figsize=(6, 4.2), layout="constrained")
     for axes, image, name in zip(figure.subplots(3, sharex=True), (log_mel, saliency, masked),
                                  ("log-mel", "saliency", "masked")):
@@ -196,16 +211,20 @@ def build_inputs(folder: Path, **changes) -> ReportInputs:
         "comparison": comparison,
         "classifier": build_classifier(),
         "faithfulness": {
-            "set": "test", "shares": [0, 0.1, 0.2, 0.3, 0.5], "balanced_accuracy": 0.71,
-            "curves": {"salient": [0.71, 0.52, 0.347, 0.223, 0.08],
-                       "random": [0.71, 0.699, 0.643, 0.594, 0.457],
-                       "least": [0.71, 0.714, 0.712, 0.722, 0.706]}},
+            "set": "test", "shares": [0.1, 0.2, 0.3, 0.5], "balanced_accuracy": 0.702,
+            "untouched": 0.71, "random_weights_correlation": 0.04,
+            "curves": {"salient": [0.52, 0.347, 0.223, 0.08],
+                       "random": [0.699, 0.643, 0.594, 0.457],
+                       "least": [0.714, 0.712, 0.722, 0.706],
+                       "rolled": [0.697, 0.673, 0.645, 0.548]},
+            "intervals": {curve: [[0.3, 0.4]] * 4
+                          for curve in ("salient", "random", "least", "rolled")}},
         "pictures": [{"png": "map.png", "caption": f"spk{n:03d}, {a}: log-mel, map, one mask"}
                      for n, a in enumerate(["Scottish", "London"])],
         "runs": {a["name"]: {"command": f"python -m espnet_saliency -m espnet2.bin.asr_train "
                              f"--config conf/train_asr_conformer.yaml --config2 conf/aug/"
                              f"{a['name']}.yaml --output_dir {a['experiment']} --seed 2024",
-                             "train_seconds": a["train_seconds"], "experiment": a["experiment"],
+                             "train_seconds": a.get("train_seconds"), "experiment": a["experiment"],
                              "parameters": 1_204_112} for a in comparison["arms"]},
         "data": {"train": {"utterances": 1600, "speakers": 192, "words": 9820, "hours": 1.21},
                  "test_unseen": {"utterances": 480, "speakers": 96, "words": 3840, "hours": 0.31}},

@@ -8,12 +8,11 @@ from espnet_saliency.scoring.report_answer import (
     answer,
     difference,
     interval_text,
-    near_chance,
     p_text,
     roles,
     verdict,
-    warnings,
 )
+from espnet_saliency.scoring.report_warnings import near_chance, warnings
 
 NAMES = {"test_unseen": "unseen accents", "test": "seen accents"}
 
@@ -94,6 +93,9 @@ def test_the_headline_claims_no_more_than_both_comparisons_show(base, control, m
         (group(-2.0, -3.0, -1.0, 0.06), "disputed"),
         (group(-2.0, -3.0, 0.1, 0.04), "disputed"),
         (group(-2.0, -3.0, -1.0, None), "better"),
+        (BETTER | {"p_holm": 0.04}, "better"),
+        (BETTER | {"p_holm": 0.06}, "uncorrected"),
+        (UNCLEAR | {"p_holm": 0.9}, "unclear"),
         (group(-2.0, None, None, 0.001), "unknown"),
         (group(-2.0, -3.0, 0.0, 0.2), "unclear"),
     ],
@@ -113,6 +115,11 @@ def test_accents_are_counted_and_chance_is_named():
         "By accent, against SpecAugment: better on Hindi and worse on Thai; no difference shown "
         "on 1 of 3 accents. Among 3 accents about 0.2 would differ by chance alone"
     )
+    corrected = say(BETTER, None, accents=[
+        ("Hindi", BETTER | {"p_holm": 0.01}), ("Thai", BETTER | {"p_holm": 0.2})])
+    assert corrected.accents == (
+        "By accent, against SpecAugment: better on Hindi; no difference shown on 1 of 2 accents. "
+        "Their p-values are corrected for the number of accents (Holm).")
     none = say(UNCLEAR, None, accents=[("Hindi", UNCLEAR), ("Thai", UNCLEAR)])
     assert none.accents.endswith("no difference is shown on any of the 2 accents.")
     assert say(BETTER, None, accents=[("Hindi", BETTER)]).accents == ""
@@ -166,6 +173,8 @@ def test_a_classifier_near_chance_is_called_so():
     assert near_chance({"chance": 1 / 3, "balanced_accuracy": 0.344})  # 70 real speakers
     assert near_chance({"chance": 0.125, "balanced_accuracy": 0.18})  # 10 speakers an accent
     assert near_chance({"chance": 0.5, "balanced_accuracy": 0.65, "low": 0.48, "high": 0.8})
+    good = {"chance": 0.125, "balanced_accuracy": 0.7, "low": 0.6, "high": 0.8}
+    assert near_chance(good | {"near_chance": True})
     assert not near_chance({"chance": 0.125, "balanced_accuracy": 0.7, "low": 0.6, "high": 0.8})
 
 

@@ -1,4 +1,4 @@
-"""The page in a real browser: no errors, sorting, nothing fetched, nothing too wide, markup inert."""
+"""The page in a real browser: no errors, sorting, nothing fetched or too wide, markup inert."""
 
 from __future__ import annotations
 

@@ -13,8 +13,10 @@ import pytest
 
 from espnet_saliency.errors import UserError
 from espnet_saliency.scoring.charts import number
+from espnet_saliency.scoring.comparison import ArmDecode, compare
 from espnet_saliency.scoring.report import write_report
 from espnet_saliency.scoring.report_tables import duration
+from espnet_saliency.scoring.score_folder import score_decode
 
 VOID = {"meta", "link", "img", "br"}
 
@@ -131,8 +133,8 @@ def test_rates_equal_the_comparison(report):
                 for (said, value), arm in zip(row[1:], inputs.arms):
                     truth = one[metric]["arms"][arm]["groups"][group]
                     assert float(value) == truth["rate"]
-                    assert said.replace("\u00a0", " ") == (
-                        f"{number(truth['rate'])} {number(truth['low'])} to {number(truth['high'])}")
+                    rate, low, high = (number(truth[key]) for key in ("rate", "low", "high"))
+                    assert said.replace("\u00a0", " ") == f"{rate} {low} to {high}"
                 truth = one[metric]["arms"][inputs.arms[0]]["groups"][group]
                 assert [int(row[-2][1]), int(row[-1][1])] == [truth["speakers"], truth["words"]]
 
@@ -151,6 +153,8 @@ def test_differences_equal_the_comparison(report):
                 assert float(row[1][1]) == sign * truth["absolute"]
                 assert float(row[2][1]) == min(sign * truth["low"], sign * truth["high"])
                 assert float(row[4][1]) == truth["p_value"]
+                assert (float(row[5][1]) if row[5][1] else None) == truth["p_holm"]
+                assert float(row[6][1]) == truth["p_mapsswe"]
                 checked += 1
     assert checked == 3 * (4 + 1) + 3 * (8 + 1)
 
@@ -183,12 +187,24 @@ def test_every_figure_and_picture_is_there(report):
 
 def test_the_confusion_matrix_has_its_counts_and_shares(report):
     inputs, _, text = report
-    matrix = re.search(r'<table class="heat" id="confusion-test">(.*?)</table>', text, re.S).group(1)
+    matrix = re.search(r'id="confusion-test">(.*?)</table>', text, re.S).group(1)
     counts = inputs.classifier["sets"]["test"]["confusion"]["counts"]
+    unseen = re.search(r'id="confusion-test_unseen">(.*?)</table>', text, re.S).group(1)
+    assert "<bdi>Hindi</bdi>" in unseen and "75 %<small>30</small>" in unseen
     cells = re.findall(r'--share:([\d.]+)">(?:(\d+) %<small>(\d+)</small>|0)', matrix)
     flat = [n for row in counts for n in row]
     assert [int(c or 0) for _, _, c in cells] == flat
     assert [float(s) for s, _, _ in cells] == pytest.approx([n / 120 for n in flat], abs=6e-4)
+
+
+def test_the_faithfulness_table_begins_with_nothing_hidden(report):
+    inputs, _, text = report
+    rows = tables(text)["faithfulness-table"]
+    assert [float(value) for _, value in rows[0]] == [0.0] + [71.0] * 4
+    assert [float(rows[i + 1][1][1]) for i in range(4)] == pytest.approx(
+        [100 * y for y in inputs.faithfulness["curves"]["salient"]])
+    assert "30.0\u00a0to\u00a040.0" in rows[1][1][0]
+    assert "rank correlation of\n0.04" in text
 
 
 def test_links_lead_to_files(report):
@@ -267,6 +283,14 @@ def test_accents_that_are_unknown_and_scripts_from_right_to_left(
     text = path.read_text("utf-8")
     assert "<bdi>unknown</bdi>" in text and "<bdi>لهجه یزدی</bdi>" in text
     assert '<div class="words" dir="auto" lang="fa">' in text
+
+
+def test_a_command_that_made_all_arms_is_shown_once(tmp_path, make_inputs):
+    run = {"command": "./run.sh --all", "train_seconds": 60.0, "experiment": "exp/a"}
+    path = write_report(tmp_path / "report", make_inputs(
+        tmp_path, command="./run.sh --all", runs={"specaug": run, "random_specaug": run}))
+    assert path.read_text("utf-8").count("./run.sh --all") == 1
+    assert path.with_name("report.md").read_text("utf-8").count("./run.sh --all") == 1
 
 
 def test_aligned_words_are_marked_by_more_than_colour(report):
@@ -351,13 +375,55 @@ def luminance(colour: str) -> float:
 
 def test_colours_have_contrast_in_light_and_dark(report):
     style = Page(report[2]).all("style")[0][1]
-    themes = re.findall(r":root \{ color-scheme: light dark; (.*?)\}|:root \{ (--paper.*?)\}", style)
+    themes = re.findall(r":root \{ (?:color-scheme: light dark; )?(--paper.*?)\}", style)
     assert len(themes) == 2
-    for light, dark in themes:
-        colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", light or dark))
+    for theme in themes:
+        colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", theme))
         for name, least in {
             "ink": 7, "soft": 4.5, "link": 4.5, "good": 4.5, "bad": 4.5, "warn": 3,
             **{f"c{i}": 3 for i in range(6)},
         }.items():
             one, two = sorted(luminance(colours[c]) for c in (name, "paper"))
             assert (two + 0.05) / (one + 0.05) >= least, (name, colours[name])
+
+
+def score_real_arms(folder, utterances):
+    """Two arms scored and compared by the package: one hears all, one drops the first words."""
+    data = folder / "data/test"
+    data.mkdir(parents=True)
+    for name, column in (("text", 2), ("utt2spk", 0), ("utt2accent", 1)):
+        lines = [f"{row[0]}-{i} {row[column]}" for i, row in enumerate(utterances)]
+        (data / name).write_text("\n".join(lines) + "\n", "utf-8")
+    arms = []
+    for arm, lost in (("specaug", 0), ("saliency_specaug", 1)):
+        decoded = folder / f"exp/asr_{arm}/decode/test"
+        decoded.mkdir(parents=True)
+        lines = [f"{row[0]}-{i} {' '.join(row[2].split()[lost:])}"
+                 for i, row in enumerate(utterances)]
+        (decoded / "text").write_text("\n".join(lines) + "\n", "utf-8")
+        score_decode(decoded, data)
+        arms.append(ArmDecode(arm, folder / f"exp/asr_{arm}", "decode", ("test",), "./run.sh"))
+    return compare(arms, "specaug", "real", draws=200)
+
+
+def test_a_comparison_made_by_the_package_is_shown(tmp_path, make_inputs):
+    rows = [(f"{accent}{n}", accent, "one two three four five") for accent in ("north", "south")
+            for n in range(6)]
+    inputs = make_inputs(tmp_path, comparison=score_real_arms(tmp_path, rows))
+    path = write_report(tmp_path / "exp/report", inputs)
+    page = Page(path.read_text("utf-8"))
+    assert "by +20.0 points" in page.text("sentence")
+    assert "cost" not in [a["id"] for a, _ in page.all("section")]  # no times are known
+    shown = tables(path.read_text("utf-8"))["wer-test"]
+    assert [row[0][0] for row in shown] == ["north", "south", "Overall"]
+    assert [row[2][0].split()[0] for row in shown] == ["20.0"] * 3
+    assert len([a for a, _ in page.all("a") if a["href"].endswith("by_accent.tsv")]) == 4
+
+
+def test_one_speaker_and_no_known_accent_leave_dashes_not_errors(tmp_path, make_inputs):
+    rows = [("ann", "unknown", "one two three four five")]
+    inputs = make_inputs(tmp_path, comparison=score_real_arms(tmp_path, rows))
+    page = Page(write_report(tmp_path / "exp/report", inputs).read_text("utf-8"))
+    assert "by +20.0 points (no interval)" in page.text("sentence")
+    assert "no interval" in page.text("differences")
+    assert "1 speaker and 5 words" in page.text("answer")

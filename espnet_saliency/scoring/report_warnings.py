@@ -1,0 +1,70 @@
+"""What makes a report less trustworthy than it looks: a classifier near chance, few data."""
+
+from __future__ import annotations
+
+from typing import Any, Mapping
+
+from espnet_saliency.scoring.charts import number
+from espnet_saliency.scoring.report_answer import capital, count
+
+FEW_SPEAKERS = 20  # overall, in the set that answers the question
+FEW_WORDS = 2000
+NEAR_CHANCE = 0.15  # of the way from chance to perfect
+
+
+def warnings(
+    comparison: Mapping[str, Any],
+    headline_set: str,
+    set_names: Mapping[str, str],
+    classifier: Mapping[str, Any] | None,
+) -> list[tuple[str, str]]:
+    """(title, text) of everything that makes the page less trustworthy than it looks."""
+    found = []
+    heard = unseen_speakers(classifier)
+    if heard is not None:
+        name, scores = heard
+        if near_chance(scores):
+            found.append((
+                "The accent classifier is near chance",
+                f"Balanced accuracy on unseen speakers ({name}) is "
+                f"{number(100 * scores['balanced_accuracy'])} %, chance is "
+                f"{number(100 * scores['chance'])} %. It does not know accents, so every saliency "
+                "map on this page is worthless, however faithful it looks, and the saliency arms "
+                "are no test of the method.",
+            ))
+    one = comparison["sets"][headline_set]
+    if one["speakers"] < FEW_SPEAKERS or one["words"] < FEW_WORDS:
+        found.append((
+            "Few data",
+            f"{capital(set_names.get(headline_set, headline_set))} ({headline_set}) has "
+            f"{count(one['speakers'], 'speaker')} and {count(one['words'], 'word')}. "
+            "Only a very large effect could show; intervals from so few speakers are rough and "
+            "tend to be too narrow.",
+        ))
+    return found
+
+
+def unseen_speakers(classifier: Mapping[str, Any] | None) -> tuple[str, Mapping[str, Any]] | None:
+    """The classifier's set to judge it by: test, else dev, else the first that is not training.
+
+    Sets without an accent that the classifier knows have no accuracy and do not count.
+    """
+    if classifier is None:
+        return None
+    sets = {
+        name: scores
+        for name, scores in classifier["sets"].items()
+        if not name.startswith("train") and scores["balanced_accuracy"] is not None
+    }
+    for name in [*(n for n in ("test", "dev") if n in sets), *sets]:
+        return name, sets[name]
+    return None
+
+
+def near_chance(scores: Mapping[str, Any]) -> bool:
+    """Whether an accuracy says little: said to, its interval holds chance, or it is close to it."""
+    chance, balanced = scores["chance"], scores["balanced_accuracy"]
+    low = scores.get("low")
+    if scores.get("near_chance") or (low is not None and low <= chance):
+        return True
+    return balanced < chance + NEAR_CHANCE * (1 - chance)
