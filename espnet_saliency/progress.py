@@ -52,7 +52,7 @@ class Progress:
         """Count `n` more units, and redraw the line where it is due."""
         self.done += n
         now = time.monotonic()
-        if now - self._last >= self._every:
+        if self.done and now - self._last >= self._every:
             self._last = now
             self._write(self.line(now))
 

@@ -218,8 +218,7 @@ def _decode_jobs(recipe: Recipe, arm: Arm, name: str) -> list[Job]:
             (
                 "--config", str(options.inference_config),
                 "--ngpu", str(min(options.ngpu, 1)),
-                "--data_path_and_name_and_type", f"{layout.dump(name) / 'wav.scp'},speech,sound",
-                "--key_file", str(logs / f"keys.{n}.scp"),
+                "--data_path_and_name_and_type", f"{logs / f'wav.{n}.scp'},speech,sound",
                 "--asr_train_config", str(experiment / "inference.yaml"),
                 "--asr_model_file", str(experiment / options.inference_asr_model),
                 "--output_dir", str(logs / f"output.{n}"),
@@ -242,7 +241,7 @@ def _decode(recipe: Recipe, arm: Arm, name: str) -> None:
     order = sorted(audio, key=lambda utt: (-int(samples[utt]), utt))
     jobs = _decode_jobs(recipe, arm, name)[: max(1, min(options.inference_nj, len(order)))]
     for n, _ in enumerate(jobs):
-        with atomic_file(logs / f"keys.{n + 1}.scp") as part:
+        with atomic_file(logs / f"wav.{n + 1}.scp") as part:
             part.writelines(f"{utt} {audio[utt]}\n" for utt in order[n :: len(jobs)])
 
     def decoded() -> int:
