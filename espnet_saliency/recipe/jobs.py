@@ -21,10 +21,10 @@ import sys
 import threading
 import time
 import zipfile
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Sequence
+from typing import Any, Callable, Sequence
 
 from espnet_saliency.errors import UserError
 from espnet_saliency.files import atomic_file
@@ -83,6 +83,30 @@ def run_job(job: Job, watch: Callable[[], None] | None = None, every: float = 0.
         _explain(job, process.poll())
 
 
+def call_in_fork(function: Callable, *arguments: Any, threads: int = 1) -> Any:
+    """`function(*arguments)` in a fork of the server, on this console; what it returns or raises.
+
+    For what needs ESPnet's modules but is no program of its own: here they would have to be imported
+    again, and would stay in memory while the trainings run.
+    """
+    with ProcessPoolExecutor(1, mp_context=_server()) as pool:
+        return pool.submit(_on_this_console, function, arguments, threads).result()
+
+
+def _on_this_console(function: Callable, arguments: Sequence[Any], threads: int) -> Any:
+    import torch
+
+    sys.stdout.reconfigure(line_buffering=True)
+    torch.set_num_threads(threads)
+    return function(*arguments)
+
+
+def _server() -> multiprocessing.context.BaseContext:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    return context
+
+
 def run_jobs(jobs: Sequence[Job], at_a_time: int, watch: Callable[[], None] | None = None) -> None:
     """Run several jobs, `at_a_time` of them at once; the first failure is raised after the others ended."""
     with ThreadPoolExecutor(max_workers=at_a_time) as pool:
@@ -118,10 +142,8 @@ class _Fork:
     """A program in a fork of the server that has imported ESPnet."""
 
     def __init__(self, job: Job):
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(PRELOADED)
         # Not a daemon: ESPnet's data loaders start processes of their own.
-        self._process = context.Process(
+        self._process = _server().Process(
             target=_in_fork, args=(job.module, job.arguments, str(job.log), job.threads), daemon=False
         )
         self._process.start()

@@ -14,6 +14,7 @@ try:
     import espnet2.bin.asr_inference  # noqa: F401
     import espnet2.tasks.asr  # noqa: F401
     import espnet2.tasks.cls  # noqa: F401
+    import espnet_saliency.plugin  # noqa: F401
 finally:
     sys.stdout.flush()
     sys.stderr.flush()

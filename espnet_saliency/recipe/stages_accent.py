@@ -6,14 +6,19 @@ import json
 import os
 from functools import partial
 from pathlib import Path
-
-import torch
+from typing import Sequence
 
 from espnet_saliency.accent.classifier import AccentClassifier
 from espnet_saliency.accent.evaluate import evaluate, warnings
 from espnet_saliency.accent.training import training_arguments, write_training_data
 from espnet_saliency.files import atomic_file
-from espnet_saliency.recipe.jobs import Job, TrainingWatch, mend_checkpoint, run_job
+from espnet_saliency.recipe.jobs import (
+    Job,
+    TrainingWatch,
+    call_in_fork,
+    mend_checkpoint,
+    run_job,
+)
 from espnet_saliency.recipe.options import RecipeOptions, read_yaml
 from espnet_saliency.recipe.recipe import Recipe, digest_if_there
 from espnet_saliency.recipe.steps import Stage, Step
@@ -111,12 +116,23 @@ def _evaluate(recipe: Recipe, folder: Path) -> None:
     options, layout = recipe.options, recipe.layout
     sets = {
         name: layout.dump(name)
-        for name in dict.fromkeys([options.valid_set, *options.test_sets])
+        for name in (options.valid_set, *options.test_sets)
         if (layout.dump(name) / "utt2accent").exists()
     }
     if not sets:
         print("  no set has accent labels: nothing to evaluate the classifier on")
-    results = evaluate(_load_classifier(recipe), sets, folder, _device(options), options.seed)
+    call_in_fork(
+        evaluate_classifier,
+        *(layout.accent_exp, sets, folder, _device(options), options.seed),
+        threads=_threads(options),
+    )
+
+
+def evaluate_classifier(
+    classifier: Path, sets: dict[str, Path], folder: Path, device: str, seed: int
+) -> None:
+    """Stage 8's work: figures to `folder`, a line a set to the console."""
+    results = evaluate(AccentClassifier.load(classifier), sets, folder, device, seed)
     for name, figures in results["sets"].items():
         if figures["balanced_accuracy"] is not None:
             print(
@@ -149,21 +165,26 @@ def stage_9(recipe: Recipe) -> Stage:
 
 def _explain(recipe: Recipe, folder: Path) -> None:
     options, layout = recipe.options, recipe.layout
-    classifier = _load_classifier(recipe)
-    # The first test set with accents that the classifier knows: speakers that it has not heard.
-    data = next(
-        (
-            layout.dump(name)
-            for name in (*options.test_sets, options.valid_set)
-            if has_accent_of(layout.dump(name), classifier)
-        ),
-        None,
+    # Test sets first: the classifier has not heard their speakers.
+    sets = [layout.dump(name) for name in (*options.test_sets, options.valid_set)]
+    call_in_fork(
+        explain_classifier,
+        *(layout.accent_exp, sets, folder, _device(options), options.seed),
+        threads=_threads(options),
     )
+
+
+def explain_classifier(
+    path: Path, sets: Sequence[Path], folder: Path, device: str, seed: int
+) -> None:
+    """Stage 9's work, on the first of `sets` that has accents which the classifier knows."""
+    classifier = AccentClassifier.load(path)
+    data = next((data for data in sets if has_accent_of(data, classifier)), None)
     curves, pictures = None, []
     if data is None:
         print("  no set has accents that the classifier knows: no faithfulness, no pictures")
     else:
-        curves = faithfulness(classifier, data, folder, device=_device(options), seed=options.seed)
+        curves = faithfulness(classifier, data, folder, device=device, seed=seed)
         salient, at_random = (
             dict(zip(curves["shares"], curves["curves"][order])) for order in ("salient", "random")
         )
@@ -171,19 +192,11 @@ def _explain(recipe: Recipe, folder: Path) -> None:
             f"  {data.name}: accuracy {100 * curves['untouched']:.1f} %; with 20 % hidden, the most salient "
             f"{100 * salient[0.2]:.1f} %, at random {100 * at_random[0.2]:.1f} %"
         )
-        pictures = draw_pictures(
-            classifier, data, folder / "pictures", device=_device(options), seed=options.seed
-        )
+        pictures = draw_pictures(classifier, data, folder / "pictures", device=device, seed=seed)
     for name, content in (("faithfulness", curves), ("pictures", pictures)):
         with atomic_file(folder / f"{name}.json") as handle:
             json.dump(content, handle, indent=1, ensure_ascii=False)
     print(f"  {folder}")
-
-
-def _load_classifier(recipe: Recipe) -> AccentClassifier:
-    # Evaluation runs in this process; it has all the cores while it lasts.
-    torch.set_num_threads(_threads(recipe.options))
-    return AccentClassifier.load(recipe.layout.accent_exp)
 
 
 def _threads(options: RecipeOptions) -> int:

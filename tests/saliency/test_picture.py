@@ -48,7 +48,8 @@ def test_the_mask_that_is_shown_is_a_draw_of_the_policy(glide_classifier, glides
 def test_profiles_are_means_over_frames_then_utterances(glide_classifier, glides):
     utterances, left_out = read_labelled(glides, glide_classifier)
     assert left_out == 1
-    chosen = [utterances[0], utterances[1], utterances[-1]]
+    # The last one is heard as rising, but the map is asked for its label.
+    chosen = [utterances[0], utterances[-1]._replace(accent=0), utterances[-2]]
     profiles = picture.accent_profiles(glide_classifier, chosen)
     assert list(profiles) == ["falling", "rising"]
     expected = np.mean(
