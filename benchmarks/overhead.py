@@ -6,7 +6,8 @@
 
 One model, one batch and one optimiser serve all arms; only the augmentation changes. A round is
 one step of each arm, in an order drawn anew, so that drifts of the machine hit all arms alike. The
-table has the median step of each arm and the median over rounds of its ratio to the first arm's.
+table has the median step of each arm and the median over rounds of its ratio to the first arm's;
+the same for processor time, which another program on the machine disturbs less.
 
 The arms' conf/aug files hold, with the accent classifier of `--accent_config` at random weights:
 time does not depend on them. Utterances take part with `apply_prob` as in training.
@@ -100,8 +101,10 @@ def make_batch(size: int, seconds: float, device: str) -> dict[str, torch.Tensor
     return {key: value.to(device) for key, value in batch.items()}
 
 
-def measure(options: argparse.Namespace) -> tuple[dict[str, list[float]], dict[str, int]]:
-    """Seconds of each step and peak bytes on the GPU (0 on a CPU), by arm."""
+def measure(
+    options: argparse.Namespace,
+) -> tuple[dict[str, list[tuple[float, float]]], dict[str, int]]:
+    """Wall clock and processor seconds of each step; peak bytes on the GPU, 0 on a CPU; by arm."""
     torch.manual_seed(0)
     random.seed(0)
     cuda = options.device.startswith("cuda")
@@ -111,12 +114,12 @@ def measure(options: argparse.Namespace) -> tuple[dict[str, list[float]], dict[s
     batch = make_batch(options.batch_size, options.seconds, options.device)
     optimiser = torch.optim.Adam(model.parameters(), lr=1e-4)
 
-    def step(arm: str) -> float:
+    def step(arm: str) -> tuple[float, float]:
         model.specaug = augmentations[arm]
         if cuda:
             torch.cuda.synchronize()
             torch.cuda.reset_peak_memory_stats()
-        start = time.perf_counter()
+        start = time.perf_counter(), time.process_time()
         optimiser.zero_grad()
         with torch.autocast(options.device.split(":")[0], torch.bfloat16, enabled=options.amp):
             loss, _, _ = model(**batch)
@@ -125,9 +128,9 @@ def measure(options: argparse.Namespace) -> tuple[dict[str, list[float]], dict[s
         optimiser.step()
         if cuda:
             torch.cuda.synchronize()
-        return time.perf_counter() - start
+        return time.perf_counter() - start[0], time.process_time() - start[1]
 
-    seconds: dict[str, list[float]] = {arm: [] for arm in options.arms}
+    seconds: dict[str, list[tuple[float, float]]] = {arm: [] for arm in options.arms}
     peak = dict.fromkeys(options.arms, 0)
     for number in range(options.warmup + options.rounds):
         order = list(options.arms)
@@ -141,21 +144,20 @@ def measure(options: argparse.Namespace) -> tuple[dict[str, list[float]], dict[s
     return seconds, peak
 
 
-def table(seconds: dict[str, list[float]], peak: dict[str, int]) -> str:
-    """A Markdown table: median step, median ratio to the first arm with its quartiles, memory."""
-    reference = next(iter(seconds))
+def table(seconds: dict[str, list[tuple[float, float]]], peak: dict[str, int]) -> str:
+    """A Markdown table: median step, ratios to the first arm with quartiles, memory."""
+    reference = seconds[next(iter(seconds))]
     memory = any(peak.values())
-    lines = [
-        f"| arm | step, ms | of {reference} | quartiles |" + (" peak, MiB |" if memory else ""),
-        "| --- | ---: | ---: | ---: |" + (" ---: |" if memory else ""),
-    ]
+    head = ["arm", "step, ms", "wall clock, ratio", "quartiles", "processor, ratio", "quartiles"]
+    rows = [head + ["peak, MiB"] * memory, ["---"] + ["---:"] * (5 + memory)]
     for arm, times in seconds.items():
-        ratios = [mine / its for mine, its in zip(times, seconds[reference])]
-        low, middle, high = statistics.quantiles(ratios, n=4)
-        line = f"| {arm} | {1000 * statistics.median(times):.1f} | {middle:.3f} |"
-        line += f" {low:.3f} to {high:.3f} |"
-        lines.append(line + (f" {peak[arm] / 2**20:.0f} |" if memory else ""))
-    return "\n".join(lines)
+        row = [arm, f"{1000 * statistics.median(wall for wall, _ in times):.1f}"]
+        for clock in (0, 1):
+            ratios = [mine[clock] / its[clock] for mine, its in zip(times, reference)]
+            low, middle, high = statistics.quantiles(ratios, n=4)
+            row += [f"{middle:.3f}", f"{low:.3f} to {high:.3f}"]
+        rows.append(row + [f"{peak[arm] / 2**20:.0f}"] * memory)
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -48,7 +48,7 @@ from espnet_saliency.corpora.reading import (
     rejection,
     utterance_id,
 )
-from espnet_saliency.corpora.splits import hold_out_accents, split_speakers
+from espnet_saliency.corpora.splits import hold_out_accents, split_speakers, with_unseen
 from espnet_saliency.corpora.text import one_line, text_policy
 from espnet_saliency.corpora.utterance import Corpus, Rejection, Utterance
 from espnet_saliency.errors import UserError
@@ -121,7 +121,7 @@ def prepare(corpus_dir: Path, options: Options, seed: int) -> Corpus:
     if options.max_clips < 1:
         raise UserError(f"--max_clips {options.max_clips}: must be 1 or more")
     form = text_policy(options.text_policy)
-    lists = None if options.source == "release" else find_lists(options.lists_dir or corpus_dir)
+    lists = _lists(corpus_dir, options)
     if lists is not None:
         corpus = _from_lists(lists, corpus_dir.absolute(), form)
     elif options.source == "lists" or options.lists_dir is not None:
@@ -132,6 +132,27 @@ def prepare(corpus_dir: Path, options: Options, seed: int) -> Corpus:
     else:
         corpus = _from_release(corpus_dir, options, form, seed)
     return hold_out_accents(corpus, map(label, options.unseen_accents))
+
+
+def tables(corpus_dir: Path, options: Options) -> list[Path]:
+    """The files that say what the corpus is: when one changes, the corpus is another.
+
+    Raises:
+        UserError: there are neither lists nor a release.
+    """
+    lists = _lists(corpus_dir, options)
+    if lists is not None:
+        return [lists / f"{name}.csv" for name in ("train", "dev", "test")]
+    return _release_tables(language_folder(corpus_dir, "en"))
+
+
+def test_sets(corpus_dir: Path | None, options: Options) -> tuple[str, ...]:
+    """Names of the test sets that `prepare` will make."""
+    return with_unseen(["test"], options.unseen_accents)
+
+
+def _lists(corpus_dir: Path, options: Options) -> Path | None:
+    return None if options.source == "release" else find_lists(options.lists_dir or corpus_dir)
 
 
 # The published lists ------------------------------------------------------------------------------
@@ -330,11 +351,15 @@ def _from_release(
 
 
 def _clips(folder: Path) -> Iterator[Clip]:
+    return chain.from_iterable(
+        read_clips(table, folder / "clips") for table in _release_tables(folder)
+    )
+
+
+def _release_tables(folder: Path) -> list[Path]:
     """validated.tsv, which holds the clips of the others; without it, the others."""
     names = ["validated"] if (folder / "validated.tsv").is_file() else ["train", "dev", "test"]
-    return chain.from_iterable(
-        read_clips(folder / f"{name}.tsv", folder / "clips") for name in names
-    )
+    return [folder / f"{name}.tsv" for name in names]
 
 
 def _rank(seed: int, name: str) -> int:

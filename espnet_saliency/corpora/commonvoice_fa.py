@@ -28,7 +28,7 @@ from typing import Callable, Iterator, Mapping
 
 from espnet_saliency.corpora.commonvoice import Clip, language_folder, read_clips, release
 from espnet_saliency.corpora.reading import header, label, read_table, rejection, utterance_id
-from espnet_saliency.corpora.splits import hold_out_accents
+from espnet_saliency.corpora.splits import hold_out_accents, with_unseen
 from espnet_saliency.corpora.text import one_line, text_policy
 from espnet_saliency.corpora.utterance import Corpus, Utterance
 from espnet_saliency.errors import UserError
@@ -77,6 +77,22 @@ def prepare(corpus_dir: Path, options: Options, seed: int) -> Corpus:
         form = one_line if name == "test" else policy
         corpus.sets[name] = _utterances(clips, form, own, number or "unknown", corpus)
     return hold_out_accents(corpus, map(label, options.unseen_accents))
+
+
+def tables(corpus_dir: Path, options: Options) -> list[Path]:
+    """The files that say what the corpus is: when one changes, the corpus is another.
+
+    Raises:
+        UserError: the corpus is not there.
+    """
+    folder = language_folder(corpus_dir, "fa")
+    files = [folder / f"{name}.tsv" for name in ("train", "dev", "test")]
+    return files + ([options.accent_labels] if options.accent_labels else [])
+
+
+def test_sets(corpus_dir: Path | None, options: Options) -> tuple[str, ...]:
+    """Names of the test sets that `prepare` will make."""
+    return with_unseen(["test"], options.unseen_accents)
 
 
 def _utterances(

@@ -50,13 +50,16 @@ from espnet_saliency.corpora.reading import (
     rejection,
     utterance_id,
 )
-from espnet_saliency.corpora.splits import hold_out_accents
+from espnet_saliency.corpora.splits import hold_out_accents, with_unseen
 from espnet_saliency.corpora.text import one_line, tags, text_policy, without_tags
 from espnet_saliency.corpora.utterance import Corpus, Utterance
 from espnet_saliency.errors import UserError
 
 ACCENT_QUESTION = "How would you describe your accent"
 """Beginning of the header of the accent's column in linguistic_background.csv."""
+
+TABLES = ("segments", "text", "utt2spk")
+"""What is read of the publisher's dev and test."""
 
 
 @dataclass(frozen=True)
@@ -89,13 +92,7 @@ def prepare(corpus_dir: Path, options: Options, seed: int) -> Corpus:
     """
     if not 0 < options.dev_share < 1:
         raise UserError(f"--dev_share {options.dev_share}: a share between 0 and 1")
-    root = locate(
-        corpus_dir,
-        lambda f: (
-            (f / "linguistic_background.csv").is_file() or (f / "test" / "segments").is_file()
-        ),
-        "linguistic_background.csv and test/segments of EdAcc",
-    )
+    root = _root(corpus_dir)
     if not (root / "data").is_dir():
         raise UserError(f"{root}: no folder data with the recordings (EDACC-Cnn.wav)")
     policy = text_policy(options.text_policy)
@@ -137,6 +134,33 @@ def prepare(corpus_dir: Path, options: Options, seed: int) -> Corpus:
             f"in train, not in dev: {', '.join(sorted(here['train'] - here['dev']))}"
         )
     return hold_out_accents(corpus, map(label, options.unseen_accents))
+
+
+def tables(corpus_dir: Path, options: Options) -> list[Path]:
+    """The files that say what the corpus is: when one changes, the corpus is another.
+
+    Raises:
+        UserError: the corpus is not there.
+    """
+    root = _root(corpus_dir)
+    files = [root / "linguistic_background.csv"]
+    files += [root / name / table for name in ("dev", "test") for table in TABLES]
+    return files + ([options.accent_map] if options.accent_map else [])
+
+
+def test_sets(corpus_dir: Path | None, options: Options) -> tuple[str, ...]:
+    """Names of the test sets that `prepare` will make."""
+    return with_unseen(["test"], options.unseen_accents)
+
+
+def _root(corpus_dir: Path) -> Path:
+    return locate(
+        corpus_dir,
+        lambda f: (
+            (f / "linguistic_background.csv").is_file() or (f / "test" / "segments").is_file()
+        ),
+        "linguistic_background.csv and test/segments of EdAcc",
+    )
 
 
 def conversation(utterance: Utterance) -> str:

@@ -31,7 +31,7 @@ from typing import NamedTuple
 from espnet_saliency.corpora.reading import (
     Row, header, identifier, label, read_table, rejection, utterance_id,
 )
-from espnet_saliency.corpora.splits import hold_out_accents, is_test, split_speakers
+from espnet_saliency.corpora.splits import hold_out_accents, is_test, split_speakers, with_unseen
 from espnet_saliency.corpora.text import one_line
 from espnet_saliency.corpora.utterance import Corpus, Utterance
 from espnet_saliency.errors import UserError
@@ -115,19 +115,18 @@ def tables(corpus_dir: Path, options: Options) -> list[Path]:
     return [_find_table(corpus_dir, options)]
 
 
-def test_sets(corpus_dir: Path, options: Options) -> tuple[str, ...]:
+def test_sets(corpus_dir: Path | None, options: Options) -> tuple[str, ...]:
     """Names of the test sets that `prepare` will make, from the table's splits alone.
 
     Raises:
-        UserError: no table, or two; a column that is missing.
+        UserError: no folder is given; no table, or two; a column that is missing.
     """
+    if corpus_dir is None:
+        raise UserError("--corpus_dir DIR is needed: where is the table?")
     table = _find_table(corpus_dir, options)
     _columns(table, options)
     splits = {row.values.get(options.split_column, "").strip().casefold() for row in read_table(table)}
-    tests = sorted(filter(is_test, splits)) or ["test"]
-    if options.unseen_accents:
-        tests += [f"{name}_unseen" for name in tests if f"{name}_unseen" not in tests]
-    return tuple(tests)
+    return with_unseen(sorted(filter(is_test, splits)) or ["test"], options.unseen_accents)
 
 
 def _check(options: Options) -> None:

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from espnet_saliency.corpora import manifest
 from espnet_saliency.corpora.reading import header, locate, read_table, rejection
-from espnet_saliency.corpora.splits import is_test
+from espnet_saliency.corpora.splits import is_test, with_unseen
 from espnet_saliency.corpora.text import text_policy
 from espnet_saliency.corpora.utterance import Corpus
 from espnet_saliency.errors import UserError
@@ -116,6 +116,31 @@ def prepare(corpus_dir: Path, options: Options, seed: int) -> Corpus:
         ]
         corpus.sets[name] = [u for u in formed if u.text]
     return corpus
+
+
+def tables(corpus_dir: Path, options: Options) -> list[Path]:
+    """The files that say what the corpus is: when one changes, the corpus is another.
+
+    Raises:
+        UserError: no table, or several.
+    """
+    return [_find_table(corpus_dir, options)[0]]
+
+
+def test_sets(corpus_dir: Path | None, options: Options) -> tuple[str, ...]:
+    """Names of the test sets that `prepare` will make; without the corpus, of those made from no split.
+
+    Raises:
+        UserError: no table, or several.
+    """
+    if corpus_dir is None:
+        return with_unseen(["test"], options.unseen_accents)
+    table, _ = _find_table(corpus_dir, options)
+    columns = _named(header(table), options)
+    names = {
+        row.values.get(columns.get("split", ""), "").strip().casefold() for row in read_table(table)
+    }
+    return with_unseen(sorted(filter(is_test, names)) or ["test"], options.unseen_accents)
 
 
 def _find_table(corpus_dir: Path, options: Options) -> tuple[Path, Path]:

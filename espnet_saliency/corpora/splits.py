@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from dataclasses import replace
-from typing import Iterable, Mapping
+from typing import Collection, Iterable, Mapping
 
 from espnet_saliency.corpora.reading import rejection
 from espnet_saliency.corpora.utterance import Corpus, Utterance
@@ -83,6 +83,14 @@ def _sizes(count: int, shares: Mapping[str, float]) -> dict[str, int]:
 def is_test(name: str) -> bool:
     """Whether a set is one to test on, by its name: test, test_clean, test_unseen."""
     return name.startswith("test")
+
+
+def with_unseen(tests: Iterable[str], unseen_accents: Collection[str]) -> tuple[str, ...]:
+    """Names of test sets, with those that `hold_out_accents` makes of them where it holds some out."""
+    names = list(tests)
+    if unseen_accents:
+        names += [f"{name}_unseen" for name in names if not name.endswith("_unseen")]
+    return tuple(dict.fromkeys(names))
 
 
 def hold_out_accents(corpus: Corpus, accents: Iterable[str]) -> Corpus:

@@ -43,6 +43,7 @@ def load_arms(layout: Layout, folder: Path) -> tuple[Arm, ...]:
             )
     arms = tuple(_load_arm(name, base, layout, folder) for name in options.arms)
     if any(arm.needs_classifier for arm in arms):
+        _check_classifier(arms, layout)
         _check_features(base, layout)
     return arms
 
@@ -79,6 +80,18 @@ def _find_arm(name: str, folder: Path) -> Path:
         raise UserError(
             f"--arms: unknown arm {name!r}; conf/aug has {', '.join(sorted(known))}"
         ) from None
+
+
+def _check_classifier(arms: tuple[Arm, ...], layout: Layout) -> None:
+    """Without accents there is nothing to train a classifier on; preparing data needs none."""
+    options = layout.options
+    if options.has_accents or options.classifier or options.stop_stage < 7:
+        return
+    name = next(arm.name for arm in arms if arm.needs_classifier)
+    raise UserError(
+        f"arm {name} needs an accent classifier, and {options.corpus} has no accent labels to train "
+        f"one on: give one trained on another corpus with --classifier EXP, or leave the arm out of --arms"
+    )
 
 
 def _check_features(base: dict, layout: Layout) -> None:

@@ -52,6 +52,8 @@ class RecipeOptions:
     """Set that chooses the best epoch."""
     test_sets: tuple[str, ...] = ("test",)
     """Sets to decode and score; none named: all test sets of the corpus."""
+    has_accents: bool = True
+    """Whether the corpus labels accents; where it does not, the classifier comes by --classifier."""
     max_reject: float = 0.01
     """Share of broken utterances above which a stage stops."""
     speed_perturb_factors: tuple[float, ...] = ()
@@ -80,7 +82,7 @@ class RecipeOptions:
     asr_tag: str | None = None
     """Name of the recognisers' folders, exp/asr_<tag>_<arm>; made from the configuration by default."""
     scoring_text: str = "none"
-    """Text policy of scoring, for references and hypotheses alike: none, basic, english."""
+    """Text policy of scoring, for references and hypotheses alike: none, basic, english, persian."""
     bootstrap_draws: int = 10_000
     """Draws of the bootstrap over speakers."""
 
@@ -181,7 +183,8 @@ def load_options(arguments: list[str]) -> Options:
         names = {field.name for field in dataclasses.fields(cls)}
         return cls(**{name: value for name, value in values.items() if name in names})
 
-    recipe, corpus_options = _absolute(build(RecipeOptions), folder, given), build(module.Options)
+    recipe = _absolute(build(RecipeOptions), folder, given)
+    corpus_options = _absolute_of_corpus(build(module.Options), folder, given, recipe.corpus_dir)
     if not recipe.test_sets:
         recipe = dataclasses.replace(recipe, test_sets=_all_test_sets(recipe, module, corpus_options))
     _check(recipe)
@@ -193,8 +196,6 @@ def _all_test_sets(recipe: RecipeOptions, module: types.ModuleType, corpus_optio
     """The test sets that the corpus itself names."""
     if not hasattr(module, "test_sets"):
         raise UserError("test_sets is empty: name at least one set to decode, with --test_sets")
-    if recipe.corpus_dir is None:
-        raise UserError(f"--corpus_dir DIR is needed: where is the corpus {recipe.corpus}?")
     return module.test_sets(recipe.corpus_dir, corpus_options)
 
 
@@ -274,6 +275,20 @@ def _absolute(options: RecipeOptions, folder: Path, given: typing.Container[str]
         value = getattr(options, name)
         if value is not None:
             changes[name] = (place(name) / value.expanduser()).absolute()
+    return dataclasses.replace(options, **changes)
+
+
+def _absolute_of_corpus(
+    options: Any, folder: Path, given: typing.Container[str], corpus_dir: Path | None
+) -> Any:
+    """The corpus's options with whole paths, seen as in `_absolute`; else from the corpus folder."""
+    changes: dict[str, Path] = {}
+    for field in dataclasses.fields(options):
+        value = getattr(options, field.name)
+        if isinstance(value, Path):
+            path = ((Path.cwd() if field.name in given else folder) / value.expanduser()).absolute()
+            in_corpus = corpus_dir / value if corpus_dir else path
+            changes[field.name] = in_corpus if in_corpus.exists() and not path.exists() else path
     return dataclasses.replace(options, **changes)
 
 

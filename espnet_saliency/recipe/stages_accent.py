@@ -28,9 +28,19 @@ from espnet_saliency.saliency.heldout import has_accent_of
 from espnet_saliency.saliency.picture import draw_pictures
 
 
+def _without(recipe: Recipe) -> str:
+    """Why the stages of this file have nothing to do; "" where they have."""
+    options = recipe.options
+    if options.has_accents or options.classifier or any(arm.needs_classifier for arm in recipe.arms):
+        return ""
+    return f"nothing to do: {options.corpus} has no accent labels, and no arm needs a classifier"
+
+
 def stage_7(recipe: Recipe) -> Stage:
     """The accent classifier, by ESPnet's cls task."""
     options, layout = recipe.options, recipe.layout
+    if _without(recipe):
+        return Stage(7, TITLES[7], note=_without(recipe))
     if options.classifier:
         return Stage(7, TITLES[7], note=f"the classifier is {options.classifier}")
     config = read_yaml(options.accent_config)
@@ -88,6 +98,8 @@ def _train_classifier(recipe: Recipe, job: Job, config: dict) -> None:
 def stage_8(recipe: Recipe) -> Stage:
     """Accuracy and confusions of the classifier on speakers that it has not heard."""
     options, layout = recipe.options, recipe.layout
+    if _without(recipe):
+        return Stage(8, TITLES[8], note=_without(recipe))
     if options.classifier:
         needs: tuple[Step, ...] = ()
         inputs = {"classifier": digest_if_there(options.classifier / "config.yaml")}
@@ -148,6 +160,8 @@ def evaluate_classifier(
 def stage_9(recipe: Recipe) -> Stage:
     """Do the maps show what the classifier relies on? Deletion curves, and pictures."""
     options, layout = recipe.options, recipe.layout
+    if _without(recipe):
+        return Stage(9, TITLES[9], note=_without(recipe))
     folder = layout.saliency_exp
     step = recipe.add(
         Step(

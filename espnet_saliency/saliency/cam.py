@@ -239,11 +239,13 @@ def saliency_map(
     lengths: Tensor,
     target: Tensor | Choose | None = None,
 ) -> tuple[Tensor, ClassActivation]:
-    """Grad-CAM of the last convolution, upsampled to the features and scaled to [0, 1].
+    """Grad-CAM of the last convolution, scaled to [0, 1] and upsampled to the features.
 
     Returns:
         (B, T, F) in [0, 1], zero in padding; and the map that it was made of.
     """
     cam = grad_cam(classifier, feats, lengths, target)
-    full = upsample(cam.map, cam.lengths, lengths, tuple(feats.shape[1:]), cam.stride)
-    return scale01(full, lengths), cam
+    # Scaled first, where there is little to scale: cells are centred on frames and bins, so that the
+    # lowest and highest values are the same before and after.
+    low = scale01(cam.map, cam.lengths)
+    return upsample(low, cam.lengths, lengths, tuple(feats.shape[1:]), cam.stride), cam

@@ -232,7 +232,7 @@ class _Axis:
 
     def sum(self, values: Tensor) -> Tensor:
         """(B, cells, ...) -> (B, patches, ...), the sum over each patch."""
-        # Gather and reshape: the order of summation is fixed, which atomic adds on a GPU lack.
+        # Index and reshape: the order of summation is fixed, which atomic adds on a GPU lack.
         gathered = _rows(values, self._cell)
         gathered = gathered * self._inside.view(*self._inside.shape, *[1] * (values.dim() - 2))
         return gathered.unflatten(1, (self.patches, self.step)).sum(dim=2)
@@ -244,8 +244,7 @@ class _Axis:
 
 def _rows(values: Tensor, index: Tensor) -> Tensor:
     """values (B, N, ...), index (B, M) -> (B, M, ...)."""
-    index = index.view(*index.shape, *[1] * (values.dim() - 2))
-    return values.gather(1, index.expand(-1, -1, *values.shape[2:]))
+    return values[torch.arange(len(values), device=values.device)[:, None], index]
 
 
 def _run(lengths: Tensor, place: Tensor, size: int, policy: MaskPolicy) -> Tensor:

@@ -11,6 +11,7 @@ import re
 import unicodedata
 from typing import Callable
 
+from espnet_saliency.corpora.text import persian
 from espnet_saliency.errors import UserError
 
 Normalizer = Callable[[str], str]
@@ -50,6 +51,7 @@ POLICIES: dict[str, Callable[[], Normalizer]] = {
     "none": lambda: collapse_blanks,
     "basic": lambda: basic,
     "english": _english,
+    "persian": lambda: persian,
 }
 """Name of a policy -> what makes its function.
 
@@ -59,6 +61,8 @@ basic: see `basic`; running it twice changes nothing.
 english: Whisper's EnglishTextNormalizer (Radford et al. 2022, appendix C): tags, fillers, numbers,
 contractions, British to American spelling. Applied once, as in published numbers: a second time it
 would read the digits that it wrote ("double oh seven" -> "007" -> "7").
+persian: one spelling for each letter, no marks, no punctuation, a blank for the zero-width
+non-joiner (`corpora.text.persian`); running it twice changes nothing.
 """
 
 

@@ -152,6 +152,7 @@ def test_killed_in_training_and_started_again_ends_the_same(tiny, tmp_path):
     time.sleep(1)  # the training notices that its parent has gone
     assert not (folder / ".stages" / "11-random_specaug.done.json").exists()
     tiny.run(*only)
+    assert "The training was resumed using" in (folder / "train.log").read_text()
     resumed = torch.load(folder / "2epoch.pth", weights_only=True)
     whole = torch.load(experiment(tiny, "random_specaug") / "2epoch.pth", weights_only=True)
     for key, value in whole.items():

@@ -43,7 +43,14 @@ def test_english_is_whispers():
     assert english("hmm") == ""
 
 
+def test_persian_counts_two_spellings_of_one_word_as_one():
+    persian = normalizer("persian")
+    assert persian("مي\u200cروم، كتاب!") == persian("می روم کتاب") == "می روم کتاب"
+    assert persian("۱۲") == "12"
+    assert persian("آب") == "آب"  # another word than اب
+
+
 def test_unknown_policy_names_the_known_ones():
     with pytest.raises(UserError, match="'german' is unknown: choose one of none, basic, english"):
         normalizer("german")
-    assert list(POLICIES) == ["none", "basic", "english"]
+    assert list(POLICIES) == ["none", "basic", "english", "persian"]
