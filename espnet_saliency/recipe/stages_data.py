@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 
 from espnet_saliency import corpora
 from espnet_saliency.datadir.audio import format_audio
@@ -129,13 +130,18 @@ def stage_3(recipe: Recipe) -> Stage:
                     inputs={"fs": FS},
                     needs=(recipe.step(*before),),
                     outputs=(target / "wav.scp",),
-                    run=partial(
-                        format_audio, layout.data(name), target, FS, options.nj, options.max_reject
-                    ),
+                    run=partial(_format, recipe, name, target),
                 )
             )
         )
     return Stage(3, TITLES[3], tuple(steps))
+
+
+def _format(recipe: Recipe, name: str, target: Path) -> None:
+    options = recipe.options
+    result = format_audio(recipe.layout.data(name), target, FS, options.nj, options.max_reject)
+    if result.rejected:
+        print(f"  {name}: {result.rejected} rejected, each with its reason in {target / 'rejected.tsv'}")
 
 
 def _formatted(recipe: Recipe, name: str):

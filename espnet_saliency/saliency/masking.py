@@ -267,10 +267,10 @@ def _log_probability(mean: Tensor, real: Tensor, uniform_mix: float) -> Tensor:
 def _take(key: Tensor, area: Tensor, target: Tensor) -> Tensor:
     """Take patches in the order of `key` while that brings the area nearer to `target` (B,)."""
     key, cells = key.flatten(1), area.flatten(1)
-    order = key.masked_fill(cells == 0, -math.inf).argsort(dim=1, descending=True)
+    order = key.argsort(dim=1, descending=True)
     sorted_cells = cells.gather(1, order)
     middle = sorted_cells.cumsum(dim=1) - sorted_cells / 2
-    taken = (middle <= target[:, None]) & (sorted_cells > 0) & (target[:, None] > 0)
+    taken = (middle <= target[:, None]) & (sorted_cells > 0)
     return torch.zeros_like(taken).scatter(1, order, taken).view_as(area)
 
 
