@@ -26,17 +26,25 @@ def ceil_div(lengths: Tensor, stride: int) -> Tensor:
 
 
 def mask_padding(x: Tensor, lengths: Tensor) -> Tensor:
-    """Set frames beyond `lengths` to zero.
+    """Set frames beyond `lengths` to zero, whatever is there.
 
     Args:
         x: (B, C, T, F) or (B, T, F).
         lengths: (B,), valid frames.
     """
+    # A choice and not a product: what the caller left in the padding may be NaN.
+    return x.masked_fill(~_valid(x, lengths), 0.0)
+
+
+def _zero_padding(x: Tensor, lengths: Tensor) -> Tensor:
+    """The same for what is finite everywhere: a product is several times as fast on a CPU."""
+    return x * _valid(x, lengths).to(x.dtype)
+
+
+def _valid(x: Tensor, lengths: Tensor) -> Tensor:
     time = torch.arange(x.size(-2), device=x.device)
     valid = time < lengths.to(x.device)[:, None]
-    shape = (x.size(0), *[1] * (x.dim() - 3), x.size(-2), 1)
-    # A choice and not a product: what the caller left in the padding may be NaN.
-    return x.masked_fill(~valid.view(shape), 0.0)
+    return valid.view(x.size(0), *[1] * (x.dim() - 3), x.size(-2), 1)
 
 
 class ResidualBlock(nn.Module):
@@ -63,9 +71,9 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """(B, C, T, F), zero in padding, and (B,) -> the same of other sizes, >= 0."""
         lengths = ceil_div(lengths, self.stride)
-        y = mask_padding(torch.relu(self.norm1(self.conv1(x))), lengths)
+        y = _zero_padding(torch.relu(self.norm1(self.conv1(x))), lengths)
         y = torch.relu(self.norm2(self.conv2(y)) + self.shortcut(x))
-        return mask_padding(y, lengths), lengths
+        return _zero_padding(y, lengths), lengths
 
 
 class AccentResNet(AbsEncoder):
@@ -146,7 +154,7 @@ class AccentResNet(AbsEncoder):
         lengths = lengths.to(x.device)
         y = self.stem(mask_padding(x, lengths)[:, None])
         lengths = ceil_div(lengths, self._stem_stride[0])
-        y = mask_padding(torch.relu(self.stem_norm(y)), lengths)
+        y = _zero_padding(torch.relu(self.stem_norm(y)), lengths)
         for index, stage in enumerate(self.stages):
             if index > 0:
                 y = self.dropout(y)

@@ -121,7 +121,7 @@ def _report(recipe: Recipe) -> None:
         seed=options.seed,
     )
     write_comparison(layout.report / "comparison.json", comparison)
-    evaluation = layout.accent_exp / "eval" / "results.json"
+    evaluation = _folder(recipe, (8, "evaluation")) / "results.json"
     faithfulness = layout.saliency_exp / "faithfulness.json"
     pictures = layout.saliency_exp / "pictures.json"
     page = write_report(
@@ -154,6 +154,10 @@ def _report(recipe: Recipe) -> None:
         ),
     )
     print(f"  the answer: {page}")
+
+
+def _folder(recipe: Recipe, step: tuple[int, str]) -> Path:
+    return recipe.steps[step].folder if step in recipe.steps else recipe.layout.report / "none"
 
 
 def _baseline(options: RecipeOptions) -> str:

@@ -129,9 +129,12 @@ def test_stages_1_to_5_leave_the_corpus_alone_and_give_the_same_bytes_twice(row,
 
     first, second = content(tmp_path / "first" / "data"), content(tmp_path / "second" / "data")
     assert first == second
-    assert "token_list/char/tokens.txt" in first and "test/text" in first or row["corpus"] == "librispeech"
-    raw = tmp_path / "first" / "dump" / "raw"
-    for folder in (path for path in raw.iterdir() if (path / "wav.scp").exists()):
+    assert "token_list/char/tokens.txt" in first
+    formatted = [path.parent for path in (tmp_path / "first" / "dump" / "raw").glob("*/wav.scp")]
+    tests = {folder.name for folder in formatted if folder.name.startswith("test")}
+    assert len(formatted) == len(tests) + 2 and tests
+    assert ("test_unseen" in tests) == ("--unseen_accents" in row["options"])
+    for folder in formatted:
         samples = read_table(folder / "utt2num_samples")
         assert samples and samples.keys() == read_table(folder / "text").keys()
 
