@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Iterable
 
+from espnet_saliency.accent.classifier import MODEL_FILES
 from espnet_saliency.recipe.arms import Arm
 from espnet_saliency.recipe.layout import Layout
 from espnet_saliency.recipe.options import Options, RecipeOptions
@@ -39,6 +40,12 @@ class Recipe:
     def needs(self, stage: int, names: Iterable[str]) -> tuple[Step, ...]:
         """Several steps of an earlier stage."""
         return tuple(self.steps[stage, name] for name in names)
+
+
+def classifier_digests(folder: Path) -> dict[str, str | None]:
+    """Digests of what a classifier trained elsewhere is made of: its configuration and its weights."""
+    names = ("config.yaml", *(name for name in MODEL_FILES if (folder / name).exists()))
+    return {name: digest_if_there(folder / name) for name in names[:2]}
 
 
 def digest_if_there(path: Path) -> str | None:

@@ -20,7 +20,7 @@ from espnet_saliency.recipe.jobs import (
     run_job,
 )
 from espnet_saliency.recipe.options import RecipeOptions, read_yaml
-from espnet_saliency.recipe.recipe import Recipe, digest_if_there
+from espnet_saliency.recipe.recipe import Recipe, classifier_digests
 from espnet_saliency.recipe.steps import Stage, Step
 from espnet_saliency.recipe.titles import TITLES
 from espnet_saliency.saliency.faithfulness import faithfulness
@@ -102,7 +102,7 @@ def stage_8(recipe: Recipe) -> Stage:
         return Stage(8, TITLES[8], note=_without(recipe))
     if options.classifier:
         needs: tuple[Step, ...] = ()
-        inputs = {"classifier": digest_if_there(options.classifier / "config.yaml")}
+        inputs = {"classifier": classifier_digests(options.classifier)}
     else:
         needs, inputs = (recipe.step(7, "classifier"),), {}
     folder = layout.accent_exp / "eval" if not options.classifier else layout.saliency_exp / "eval"

@@ -21,7 +21,7 @@ from espnet_saliency.recipe.jobs import (
     run_jobs,
 )
 from espnet_saliency.recipe.options import read_yaml
-from espnet_saliency.recipe.recipe import Recipe, digest_if_there
+from espnet_saliency.recipe.recipe import Recipe, classifier_digests
 from espnet_saliency.recipe.steps import Stage, Step
 from espnet_saliency.recipe.titles import TITLES
 
@@ -109,7 +109,7 @@ def stage_11(recipe: Recipe) -> Stage:
         needs = [recipe.step(10, "statistics")]
         inputs = {"config": arm.config, "seed": options.seed, "ngpu": options.ngpu, "num_nodes": options.num_nodes}
         if arm.needs_classifier and options.classifier:
-            inputs["classifier"] = digest_if_there(options.classifier / "config.yaml")
+            inputs["classifier"] = classifier_digests(options.classifier)
         elif arm.needs_classifier:
             needs.append(recipe.step(7, "classifier"))
         steps.append(

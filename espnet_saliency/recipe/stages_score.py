@@ -121,7 +121,9 @@ def _report(recipe: Recipe) -> None:
         seed=options.seed,
     )
     write_comparison(layout.report / "comparison.json", comparison)
-    evaluation = _folder(recipe, (8, "evaluation")) / "results.json"
+    # A borrowed classifier is evaluated beside this recipe's maps, not in its own folder.
+    evaluated = recipe.steps.get((8, "evaluation"))
+    evaluation = evaluated.folder / "results.json" if evaluated else None
     faithfulness = layout.saliency_exp / "faithfulness.json"
     pictures = layout.saliency_exp / "pictures.json"
     page = write_report(
@@ -148,7 +150,7 @@ def _report(recipe: Recipe) -> None:
             sources={
                 name: path
                 for name, path in (("classifier", evaluation), ("faithfulness", faithfulness))
-                if path.exists()
+                if path and path.exists()
             },
             base=options.expdir,
         ),
@@ -156,13 +158,9 @@ def _report(recipe: Recipe) -> None:
     print(f"  the answer: {page}")
 
 
-def _folder(recipe: Recipe, step: tuple[int, str]) -> Path:
-    return recipe.steps[step].folder if step in recipe.steps else recipe.layout.report / "none"
-
-
 def _baseline(options: RecipeOptions) -> str:
     return "specaug" if "specaug" in options.arms else options.arms[0]
 
 
-def _read_json(path: Path):
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+def _read_json(path: Path | None):
+    return json.loads(path.read_text(encoding="utf-8")) if path and path.exists() else None

@@ -41,6 +41,14 @@ class Recipe:
             *options,
         ]
 
+    def with_options(self, *options: str) -> Recipe:
+        """The same recipe with some options in the place of its own."""
+        changed = Recipe(self.folder, self.checkout)
+        pairs = dict(zip(self.options[::2], self.options[1::2]))
+        pairs.update(zip(options[::2], options[1::2]))
+        changed.options = [word for pair in pairs.items() for word in pair]
+        return changed
+
     def start(self, *options: str) -> subprocess.Popen:
         """The recipe as a process under way."""
         words = [sys.executable, "-m", "espnet_saliency.recipe", *self.options, *options]

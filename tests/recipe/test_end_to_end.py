@@ -159,6 +159,27 @@ def test_killed_in_training_and_started_again_ends_the_same(tiny, tmp_path):
         assert torch.equal(resumed[key], value), key
 
 
+def test_a_classifier_trained_elsewhere_is_used_and_left_as_it_is(tiny, tmp_path):
+    lent = tiny.folder / "exp" / "accent_train_accent_tiny_raw"
+    before = {path: path.stat().st_mtime_ns for path in sorted(lent.rglob("*"))}
+    options = ["--classifier", str(lent), "--expdir", str(tmp_path), "--arms", "saliency_specaug"]
+    output = tiny.with_options(*options).run("--stage", "7", "--stop_stage", "11")
+    assert f"the classifier is {lent}" in output
+    assert (tmp_path / "saliency_train_accent_tiny_raw" / "eval" / "results.json").exists()
+    config = yaml.safe_load(next(tmp_path.glob("asr_train*/config.yaml")).read_text())
+    assert config["specaug_conf"]["classifier"] == str(lent)
+    assert {path: path.stat().st_mtime_ns for path in sorted(lent.rglob("*"))} == before
+
+
+def test_a_classifier_of_other_features_is_refused_with_both_values(tiny, tmp_path):
+    config = yaml.safe_load((tiny.folder / "exp" / "accent_train_accent_tiny_raw" / "config.yaml").read_text())
+    config["frontend_conf"]["hop_length"] = 160
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    error = tiny.run("--classifier", str(tmp_path), "--stage", "9", status=2)
+    assert error.count("\n") == 1
+    assert "hop_length" in error and "160" in error and "256" in error
+
+
 def test_a_changed_augmentation_redoes_what_depends_on_it_alone(tiny):
     arm = tiny.checkout / "conf" / "aug" / "random_specaug.yaml"
     before = arm.read_text()

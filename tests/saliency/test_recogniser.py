@@ -193,6 +193,10 @@ def test_a_classifier_that_is_handed_over_is_checked_too(real, make_experiment, 
     other = make_experiment(tmp_path / "other", frontend_conf={**FRONTEND, "n_mels": 40})
     with pytest.raises(UserError, match="n_mels: classifier 40, recogniser 80"):
         augmentation.use(AccentClassifier.load(other))
+    late = SaliencySpecAug(classifier="given")
+    late.use(AccentClassifier.load(other))
+    with pytest.raises(UserError, match="n_mels: classifier 40, recogniser 80"):
+        late.bind(real.features)
 
 
 def test_loading_draws_no_random_numbers(experiment, log_mel):
