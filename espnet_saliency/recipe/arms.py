@@ -104,7 +104,7 @@ def _check_features(base: dict, layout: Layout) -> None:
         )
     classifier = FeatureSettings.from_frontend_conf(read_yaml(source).get("frontend_conf") or {})
     recogniser = FeatureSettings.from_frontend_conf(base.get("frontend_conf") or {})
-    differences = recogniser.difference(classifier)
+    differences = classifier.difference(recogniser)
     if differences:
         raise UserError(
             f"{source} and {options.asr_config} set different features ({'; '.join(differences)}): "

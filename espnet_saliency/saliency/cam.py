@@ -245,7 +245,7 @@ def saliency_map(
         (B, T, F) in [0, 1], zero in padding; and the map that it was made of.
     """
     cam = grad_cam(classifier, feats, lengths, target)
-    # Scaled first, where there is little to scale: cells are centred on frames and bins, so that the
-    # lowest and highest values are the same before and after.
+    # Scaled first, where there is little to scale: cells are centred on frames and bins, so that
+    # the lowest and highest values are the same before and after.
     low = scale01(cam.map, cam.lengths)
     return upsample(low, cam.lengths, lengths, tuple(feats.shape[1:]), cam.stride), cam

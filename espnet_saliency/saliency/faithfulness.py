@@ -6,9 +6,9 @@ patches costs accuracy fast, hiding the least salient costs nothing, and random 
 `rolled` hides the same shapes half an utterance later: what location alone is worth.
 
 A faithful map is worth no more than its classifier: the gap is as wide for one that tells accents
-no better than chance, so its balanced accuracy stands beside the curves. And a map that stays the same
-when the weights are drawn anew shows the input, not the classifier (Adebayo et al., "Sanity Checks
-for Saliency Maps", NeurIPS 2018): the rank correlation of the two should be near zero.
+no better than chance, so its balanced accuracy stands beside the curves. And a map that stays the
+same when the weights are drawn anew shows the input, not the classifier (Adebayo et al., "Sanity
+Checks for Saliency Maps", NeurIPS 2018): the rank correlation of the two should be near zero.
 """
 
 from __future__ import annotations

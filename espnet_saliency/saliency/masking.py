@@ -2,8 +2,8 @@
 
 A grid of patches (time x frequency) is laid over each utterance. Patches are drawn without
 replacement, each with a probability that grows with its mean saliency s_p, until the masked share
-of the utterance is reached. Why drawn, and not the top of the map: the top is the same at every epoch,
-and hiding the same cells again and again regularises nothing.
+of the utterance is reached. Why drawn, and not the top of the map: the top is the same at every
+epoch, and hiding the same cells again and again regularises nothing.
 
 The draw is the Gumbel-top-k trick (Kool, van Hoof and Welling, "Stochastic Beams and Where to Find
 Them", ICML 2019): to sort patches by log p_p + G_p, with G_p standard Gumbel noise, is to draw them
