@@ -19,6 +19,12 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes:02d} min"
 
 
+def say(line: str) -> None:
+    """Print a line at once and whole: `print` writes its line end apart, and threads get between."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
 class Progress:
     """Utterances done, rate and time left.
 

@@ -11,7 +11,7 @@ from typing import Sequence
 from espnet_saliency import corpora
 from espnet_saliency.dependencies import require_espnet
 from espnet_saliency.errors import UserError
-from espnet_saliency.progress import duration
+from espnet_saliency.progress import duration, say
 from espnet_saliency.recipe.titles import TITLES
 
 
@@ -65,7 +65,7 @@ def _run(arguments: list[str]) -> int:
     check_order(chosen, TITLES)
     print(f"{given.folder.parent.name}: stages {options.stage} to {options.stop_stage}, arms {' '.join(options.arms)}")
     try:
-        run_stages(chosen)
+        run_stages(chosen, say)
     except JobFailed as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -28,7 +28,7 @@ from typing import Any, Callable, Sequence
 
 from espnet_saliency.errors import UserError
 from espnet_saliency.files import atomic_file
-from espnet_saliency.progress import Progress, duration
+from espnet_saliency.progress import Progress, duration, say
 
 PRELOADED = ["espnet_saliency.recipe.preload"]
 
@@ -265,10 +265,9 @@ class TrainingWatch:
             self._said = now
             each = (now - self._started) / (epoch - self._first)
             left = duration((self.max_epoch - epoch) * each)
-            print(
+            say(
                 f"  {self.name}: epoch {epoch} of {self.max_epoch}, {each:.1f} s an epoch, "
-                f"valid {self._criterion} {matches[-1][2]}, {left} left",
-                flush=True,
+                f"valid {self._criterion} {matches[-1][2]}, {left} left"
             )
 
 
@@ -291,7 +290,7 @@ def mend_checkpoint(folder: Path) -> None:
         checkpoint.unlink()
         if _whole(kept):
             shutil.copyfile(kept, checkpoint)
-            print(f"  {checkpoint} was cut off: going on from the epoch before", flush=True)
+            say(f"  {checkpoint} was cut off: going on from the epoch before")
 
 
 def _whole(path: Path) -> bool:

@@ -12,6 +12,7 @@ from espnet_saliency.accent.classifier import AccentClassifier
 from espnet_saliency.accent.evaluate import evaluate, warnings
 from espnet_saliency.accent.training import training_arguments, write_training_data
 from espnet_saliency.files import atomic_file
+from espnet_saliency.progress import say
 from espnet_saliency.recipe.jobs import (
     Job,
     TrainingWatch,
@@ -86,11 +87,11 @@ def _train_classifier(recipe: Recipe, job: Job, config: dict) -> None:
     data = write_training_data(
         layout.dump(layout.train_set), layout.dump(options.valid_set), folder / "data"
     )
-    print(f"  classes: {', '.join(data.accents)}")
+    say(f"  classes: {', '.join(data.accents)}")
     if data.left_out:
-        print(f"  {len(data.left_out)} utterances without a class are left out: {folder / 'data' / 'left_out.tsv'}")
+        say(f"  {len(data.left_out)} utterances without a class are left out: {folder / 'data' / 'left_out.tsv'}")
     mend_checkpoint(folder)
-    print(f"  classifier: training, log {job.log}", flush=True)
+    say(f"  classifier: training, log {job.log}")
     watch = TrainingWatch("classifier", job.log, folder, int(config.get("max_epoch", 40)), criterion="acc")
     run_job(job, watch)
 
@@ -132,7 +133,7 @@ def _evaluate(recipe: Recipe, folder: Path) -> None:
         if (layout.dump(name) / "utt2accent").exists()
     }
     if not sets:
-        print("  no set has accent labels: nothing to evaluate the classifier on")
+        say("  no set has accent labels: nothing to evaluate the classifier on")
     call_in_fork(
         evaluate_classifier,
         *(layout.accent_exp, sets, folder, _device(options), options.seed),
@@ -147,14 +148,14 @@ def evaluate_classifier(
     results = evaluate(AccentClassifier.load(classifier), sets, folder, device, seed)
     for name, figures in results["sets"].items():
         if figures["balanced_accuracy"] is not None:
-            print(
+            say(
                 f"  {name}: accuracy {100 * figures['accuracy']:.1f} %, balanced "
                 f"{100 * figures['balanced_accuracy']:.1f} % (chance {100 * figures['chance']:.1f} %), "
                 f"macro F1 {100 * figures['macro_f1']:.1f} %"
             )
     for warning in warnings(results):
-        print(f"  WARNING: {warning}")
-    print(f"  {folder / 'RESULTS.md'}")
+        say(f"  WARNING: {warning}")
+    say(f"  {folder / 'RESULTS.md'}")
 
 
 def stage_9(recipe: Recipe) -> Stage:
@@ -196,13 +197,13 @@ def explain_classifier(
     data = next((data for data in sets if has_accent_of(data, classifier)), None)
     curves, pictures = None, []
     if data is None:
-        print("  no set has accents that the classifier knows: no faithfulness, no pictures")
+        say("  no set has accents that the classifier knows: no faithfulness, no pictures")
     else:
         curves = faithfulness(classifier, data, folder, device=device, seed=seed)
         salient, at_random = (
             dict(zip(curves["shares"], curves["curves"][order])) for order in ("salient", "random")
         )
-        print(
+        say(
             f"  {data.name}: accuracy {100 * curves['untouched']:.1f} %; with 20 % hidden, the most salient "
             f"{100 * salient[0.2]:.1f} %, at random {100 * at_random[0.2]:.1f} %"
         )
@@ -210,7 +211,7 @@ def explain_classifier(
     for name, content in (("faithfulness", curves), ("pictures", pictures)):
         with atomic_file(folder / f"{name}.json") as handle:
             json.dump(content, handle, indent=1, ensure_ascii=False)
-    print(f"  {folder}")
+    say(f"  {folder}")
 
 
 def _threads(options: RecipeOptions) -> int:

@@ -11,6 +11,7 @@ import yaml
 
 from espnet_saliency.datadir.kaldi import read_table
 from espnet_saliency.files import atomic_dir, atomic_file
+from espnet_saliency.progress import say
 from espnet_saliency.recipe.arms import Arm
 from espnet_saliency.recipe.jobs import (
     Job,
@@ -85,7 +86,7 @@ def _collect_stats(recipe: Recipe, base: dict) -> None:
     # Small batches of one size serve statistics; what the configuration says of batches is for training.
     stats_config = {k: v for k, v in base.items() if not k.startswith(("batch", "valid_batch", "scheduler"))}
     _write_config(logs / "config.yaml", {**stats_config, "num_att_plot": 0})
-    print(f"  {total} utterances, log {logs}/stats.*.log", flush=True)
+    say(f"  {total} utterances, log {logs}/stats.*.log")
     run_jobs(_stats_jobs(recipe, base), options.nj)
     aggregate = ["--output_dir", str(folder)]
     for n in range(1, options.nj + 1):
@@ -173,7 +174,7 @@ def _train(recipe: Recipe, arm: Arm) -> None:
     mend_checkpoint(folder)
     job = _train_job(recipe, arm)
     best = (arm.config.get("best_model_criterion") or [["valid", "acc", "max"]])[0]
-    print(f"  {arm.name}: training, log {job.log}", flush=True)
+    say(f"  {arm.name}: training, log {job.log}")
     watch = TrainingWatch(arm.name, job.log, folder, int(arm.config.get("max_epoch", 40)), criterion=best[1])
     run_job(job, watch)
     # Plain ESPnet cannot build our augmentation, and decoding needs none.
@@ -308,7 +309,7 @@ def _pack(experiment: Path, job: Job) -> None:
     with atomic_dir(experiment / "pack") as folder:
         shutil.copyfile(experiment / "inference.yaml", folder / "config.yaml")
     run_job(job)
-    print(f"  {job.arguments[job.arguments.index('--outpath') + 1]}", flush=True)
+    say(f"  {job.arguments[job.arguments.index('--outpath') + 1]}")
 
 
 def _text_arguments(recipe: Recipe) -> list[str]:

@@ -16,7 +16,7 @@ from espnet_saliency.datadir.speed import perturb_speed
 from espnet_saliency.datadir.tokens import make_token_list
 from espnet_saliency.datadir.validate import validate_data_dir
 from espnet_saliency.errors import UserError
-from espnet_saliency.progress import duration
+from espnet_saliency.progress import duration, say
 from espnet_saliency.recipe.recipe import Recipe, digest_if_there
 from espnet_saliency.recipe.steps import Stage, Step
 from espnet_saliency.recipe.titles import TITLES
@@ -81,14 +81,14 @@ def _prepare_corpus(recipe: Recipe, needed: list[str]) -> None:
         log.extend(corpus.excluded)
     for name, count in counts.items():
         accents = ", ".join(f"{accent} {n}" for accent, n in sorted(count.accents.items()))
-        print(
+        say(
             f"  {name}: {count.utterances} utterances, {count.speakers} speakers, "
             f"{duration(count.seconds)}{'; ' + accents if accents else ''}"
         )
     for note in corpus.notes:
-        print(f"  note: {note}")
+        say(f"  note: {note}")
     if broken or corpus.excluded:
-        print(
+        say(
             f"  {broken} rejected, {len(corpus.excluded)} left out on purpose, each with its reason "
             f"in {options.datadir / 'rejected.tsv'}"
         )
@@ -141,7 +141,7 @@ def _format(recipe: Recipe, name: str, target: Path) -> None:
     options = recipe.options
     result = format_audio(recipe.layout.data(name), target, FS, options.nj, options.max_reject)
     if result.rejected:
-        print(f"  {name}: {result.rejected} rejected, each with its reason in {target / 'rejected.tsv'}")
+        say(f"  {name}: {result.rejected} rejected, each with its reason in {target / 'rejected.tsv'}")
 
 
 def _formatted(recipe: Recipe, name: str):
@@ -187,7 +187,7 @@ def _filter(recipe: Recipe, name: str) -> None:
             f"{target / 'rejected.tsv'}; change --min_wav_duration, --max_wav_duration or --max_reject"
         )
     dropped = f", {result.rejected} dropped: {result.why}; see {target / 'rejected.tsv'}"
-    print(f"  {name}: {result.kept} of {total} utterances{dropped if result.rejected else ''}")
+    say(f"  {name}: {result.kept} of {total} utterances{dropped if result.rejected else ''}")
 
 
 def stage_5(recipe: Recipe) -> Stage:
@@ -217,4 +217,4 @@ def _make_tokens(recipe: Recipe) -> None:
     texts = (text for _, text in iter_table(layout.dump(layout.train_set) / "text"))
     path = make_token_list(texts, layout.token_dir, options.token_type, options.nbpe)
     count = len(path.read_text(encoding="utf-8").splitlines())
-    print(f"  {count} tokens: {path}")
+    say(f"  {count} tokens: {path}")

@@ -6,6 +6,7 @@ import json
 from functools import partial
 from pathlib import Path
 
+from espnet_saliency.progress import say
 from espnet_saliency.recipe.options import ROOT, RecipeOptions
 from espnet_saliency.recipe.recipe import Recipe
 from espnet_saliency.recipe.steps import Stage, Step
@@ -52,7 +53,7 @@ def _score(recipe: Recipe, arm: str, name: str) -> None:
     layout, options = recipe.layout, recipe.options
     scores = score_decode(layout.decode(arm, name), layout.dump(name), options.scoring_text)
     wer, cer = (scores[metric].rate() for metric in ("wer", "cer"))
-    print(f"  {arm}, {name}: WER {wer.rate:.1f} %, CER {cer.rate:.1f} %, {wer.words} words")
+    say(f"  {arm}, {name}: WER {wer.rate:.1f} %, CER {cer.rate:.1f} %, {wer.words} words")
 
 
 def _decodes(recipe: Recipe) -> list[ArmDecode]:
@@ -83,7 +84,7 @@ def _data_dirs(recipe: Recipe) -> dict[str, Path]:
 def _write_results(recipe: Recipe) -> None:
     path = recipe.options.expdir / "RESULTS.md"
     write_results(path, _decodes(recipe), _data_dirs(recipe), recipe.layout.train_set, environment(ROOT))
-    print(f"  {path}")
+    say(f"  {path}")
 
 
 def stage_14(recipe: Recipe) -> Stage:
@@ -155,7 +156,7 @@ def _report(recipe: Recipe) -> None:
             base=options.expdir,
         ),
     )
-    print(f"  the answer: {page}")
+    say(f"  the answer: {page}")
 
 
 def _baseline(options: RecipeOptions) -> str:

@@ -164,7 +164,7 @@ def check_order(stages: Sequence[Stage], titles: dict[int, str]) -> None:
                 )
 
 
-def run_stages(stages: Sequence[Stage], say: Callable[[str], None] = print) -> None:
+def run_stages(stages: Sequence[Stage], say: Callable[[str], None]) -> None:
     """Run the stages in order, leaving out the steps that are finished."""
     for stage in stages:
         say(f"Stage {stage.number}: {stage.title}")
