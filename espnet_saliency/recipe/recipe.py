@@ -44,8 +44,9 @@ class Recipe:
 
 def classifier_digests(folder: Path) -> dict[str, str | None]:
     """Digests of what a classifier trained elsewhere is made of: its configuration and its weights."""
-    names = ("config.yaml", *(name for name in MODEL_FILES if (folder / name).exists()))
-    return {name: digest_if_there(folder / name) for name in names[:2]}
+    # The first model file that is there is the one that is loaded.
+    weights = [name for name in MODEL_FILES if (folder / name).exists()][:1]
+    return {name: digest_if_there(folder / name) for name in ("config.yaml", *weights)}
 
 
 def digest_if_there(path: Path) -> str | None:
