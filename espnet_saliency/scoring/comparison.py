@@ -1,5 +1,8 @@
 """Arms against each other on the same utterances: differences, intervals, paired tests by accent.
 
+An arm may have been trained several times, with other seeds. Its rate is then the mean over them;
+the seeds are drawn along with the speakers for its interval, and their spread stands beside it.
+
 `compare` makes the dictionary of exp/report/comparison.json; see its docstring for the keys.
 """
 
@@ -16,7 +19,14 @@ import numpy as np
 from espnet_saliency.errors import UserError
 from espnet_saliency.files import atomic_file
 from espnet_saliency.scoring import significance
-from espnet_saliency.scoring.error_rates import METRICS, Rate, Scores, members_of, spread
+from espnet_saliency.scoring.error_rates import (
+    METRICS,
+    Rate,
+    Scores,
+    mean_rate,
+    members_of,
+    spread,
+)
 from espnet_saliency.scoring.score_folder import OVERALL, first_few, read_scores
 
 SCHEMA = 1
@@ -43,6 +53,13 @@ class ArmDecode:
     """The command that made it."""
     train_seconds: float | None = None
     """Time of its training, where it is known."""
+    seed: int | None = None
+    """Seed of its training; an arm is given once for each of its seeds."""
+
+    @property
+    def label(self) -> str:
+        """What messages call it: the arm, and its seed where it has one."""
+        return self.name if self.seed is None else f"{self.name} (seed {self.seed})"
 
     def folder(self, name: str) -> Path:
         """Decode folder of one set."""
@@ -65,7 +82,8 @@ def compare(
     """Compare every pair of arms, on every set, overall and by accent.
 
     Args:
-        arms: scored arms, with the same sets.
+        arms: scored arms, with the same sets; an arm that was trained with several seeds is given
+            once for each, and all arms have the same seeds.
         baseline: name of the arm that the others are meant to beat; the reference of its pairs.
         corpus: name of the corpus, for the reader.
         draws: draws of the bootstrap, and of the randomisation test.
@@ -81,45 +99,53 @@ def compare(
         characters. Differences carry the corrected p-value `p_holm` and, for "wer", `p_mapsswe`,
         `p_mapsswe_holm` and `segments`; `small` marks fewer than 5 speakers.
 
+        With several seeds (`"seeds"`, else empty) counts of errors are means over them, groups
+        carry `seeds` ({"rates": one a seed, "std"}) and differences `seeds` ({"absolute": one a
+        seed, "std", "p_value": paired t-test over seeds}). `p_value` is then the randomisation test
+        on the errors of all seeds together: it speaks for other speakers, not for other seeds. The
+        matched-pairs test compares two systems, so it is left out (None).
+
     Raises:
-        UserError: no arm, a doubled arm, an unknown baseline, or arms that were scored on different
-            sets, utterances, references, speakers, accents or text policies.
+        UserError: no arm, a doubled arm, an unknown baseline, arms of different seeds, or arms that
+            were scored on different sets, utterances, references, speakers, accents or policies.
     """
-    names = [arm.name for arm in arms]
+    names = list(dict.fromkeys(arm.name for arm in arms))
     if baseline not in names:
         raise UserError(f"baseline {baseline!r} is not among the arms ({', '.join(names)})")
-    if len(set(names)) < len(names):
-        raise UserError(f"arms {', '.join(names)}: one is named twice: compare each once")
     ordered = sorted(arms, key=lambda arm: arm.name != baseline)  # stable: only the baseline moves
+    runs = _runs(ordered)
     first = ordered[0]
     for arm in ordered[1:]:
         if set(arm.sets) != set(first.sets):
             raise UserError(
-                f"arm {arm.name} was scored on {', '.join(arm.sets)}, arm {first.name} on "
+                f"arm {arm.label} was scored on {', '.join(arm.sets)}, arm {first.label} on "
                 f"{', '.join(first.sets)}: score both on the same sets"
             )
     sets: dict[str, Any] = {}
     worst_utterances = []
     for name in first.sets:
         for metric in METRICS:
-            scores = {arm.name: arm.scores(name, metric) for arm in ordered}
-            _same_utterances(scores, name)
+            scores = {arm: [run.scores(name, metric) for run in runs[arm]] for arm in runs}
+            labels = [run.label for arm in runs for run in runs[arm]]
+            _same_utterances(dict(zip(labels, itertools.chain(*scores.values()))), name)
             if metric == "wer":
-                overall = scores[first.name].rate()
+                one = scores[first.name][0]
+                overall = one.rate()
                 sets[name] = {
                     "utterances": overall.utterances,
                     "speakers": overall.speakers,
                     "words": overall.words,
-                    "accents": list(scores[first.name].by_accent()),
+                    "accents": list(one.by_accent()),
                 }
                 for arm in names:
-                    worst_utterances += _worst(scores[arm], name, arm, worst)
+                    worst_utterances += _worst(scores[arm][0], name, arm, worst)
             sets[name][metric] = _metric(scores, draws, seed, level)
     return {
         "schema": SCHEMA,
         "corpus": corpus,
         "baseline": baseline,
-        "arms": [_about(arm) for arm in arms],
+        "arms": [_about(runs[name]) for name in names],
+        "seeds": [run.seed for run in runs[baseline]] if len(runs[baseline]) > 1 else [],
         "metrics": list(METRICS),
         "sets": sets,
         "worst_utterances": worst_utterances,
@@ -135,14 +161,46 @@ def write_comparison(path: Path, comparison: Mapping[str, Any]) -> None:
         handle.write("\n")
 
 
-def _about(arm: ArmDecode) -> dict[str, Any]:
-    about = {
+def _runs(arms: Sequence[ArmDecode]) -> dict[str, list[ArmDecode]]:
+    """Arm -> its runs by seed; every arm with the same seeds."""
+    runs: dict[str, list[ArmDecode]] = {}
+    for arm in arms:
+        runs.setdefault(arm.name, []).append(arm)
+    seeds = {}
+    for name, mine in runs.items():
+        seeds[name] = [run.seed for run in mine]
+        if len(set(seeds[name])) < len(mine):
+            raise UserError(
+                f"arms {', '.join(arm.label for arm in arms)}: one is named twice: compare each once"
+            )
+        mine.sort(key=lambda run: run.seed or 0)
+    (first, wanted), *others = seeds.items()
+    for name, found in others:
+        if set(found) != set(wanted):
+            raise UserError(
+                f"arm {name} was trained with seeds {_list(found)}, arm {first} with "
+                f"{_list(wanted)}: give all arms the same seeds (--seeds)"
+            )
+    return runs
+
+
+def _list(seeds: Sequence[int | None]) -> str:
+    return ", ".join(str(seed) for seed in seeds)
+
+
+def _about(runs: Sequence[ArmDecode]) -> dict[str, Any]:
+    """What is known of an arm; with several seeds the experiments are listed as well."""
+    arm = runs[0]
+    about: dict[str, Any] = {
         "name": arm.name,
         "experiment": str(arm.experiment),
         "decode": arm.decode,
         "command": arm.command,
     }
-    return about if arm.train_seconds is None else about | {"train_seconds": arm.train_seconds}
+    if len(runs) > 1:
+        about["experiments"] = [str(run.experiment) for run in runs]
+    seconds = [run.train_seconds for run in runs]
+    return about if None in seconds else about | {"train_seconds": sum(seconds)}
 
 
 def _same_utterances(scores: Mapping[str, Scores], name: str) -> None:
@@ -172,34 +230,52 @@ def _same_utterances(scores: Mapping[str, Scores], name: str) -> None:
                 )
 
 
-def _metric(scores: Mapping[str, Scores], draws: int, seed: int, level: float) -> dict[str, Any]:
-    """Arms and differences of one set and metric; the first arm is the baseline."""
-    one = next(iter(scores.values()))
+def _metric(
+    scores: Mapping[str, Sequence[Scores]], draws: int, seed: int, level: float
+) -> dict[str, Any]:
+    """Arms and differences of one set and metric; the first arm is the baseline.
+
+    Args:
+        scores: arm -> its scores, one a seed.
+    """
+    one = next(iter(scores.values()))[0]
     groups = {OVERALL: np.arange(len(one.ids))}
     if any(one.accents):
         groups |= members_of(one.accents)
-    rates = {arm: {g: s.rate(rows) for g, rows in groups.items()} for arm, s in scores.items()}
+    rates = {a: {g: mean_rate([s.rate(m) for s in mine]) for g, m in groups.items()}
+             for a, mine in scores.items()}  # fmt: skip
     arms: dict[str, Any] = {arm: {"groups": {}} for arm in scores}
     pairs = list(itertools.combinations(scores, 2))
     differences: list[dict[str, Any]] = [
         {"arm": arm, "reference": reference, "groups": {}} for reference, arm in pairs
     ]
     for group, members in groups.items():
-        counts = np.column_stack([s.errors for s in scores.values()] + [one.words])[members]
+        # (N, A, K): errors of each utterance, arm and seed.
+        errors = np.stack([np.stack([s.errors for s in mine], -1) for mine in scores.values()], 1)
+        counts = np.column_stack([errors.reshape(len(errors), -1), one.words])[members]
         sums = significance.cluster_sums([one.speakers[i] for i in members], counts)
-        errors, words = sums[:, :-1], sums[:, -1]
+        errors, words = sums[:, :-1].reshape(len(sums), *errors.shape[1:]), sums[:, -1]
         # One speaker resampled is itself: an interval would pretend to be sure.
         resampled = significance.bootstrap_rates(
             errors, words, draws if len(words) > 1 else 0, seed
         )
+        with np.errstate(divide="ignore", invalid="ignore"):
+            by_seed = 100.0 * errors.sum(axis=0) / words.sum()  # (A, K)
         for column, arm in enumerate(scores):
             bounds = significance.interval(resampled[:, column], level)
-            arms[arm]["groups"][group] = _group(rates[arm][group], bounds)
+            arms[arm]["groups"][group] = _group(rates[arm][group], bounds) | _of_seeds(
+                "rates", by_seed[column]
+            )
         for (i, j), pair in zip(itertools.combinations(range(len(scores)), 2), differences):
             arm, reference = pair["arm"], pair["reference"]
+            together = (errors[:, j] - errors[:, i]).sum(axis=-1)
             pair["groups"][group] = _difference(
                 rates[arm][group], rates[reference][group], resampled[:, j], resampled[:, i], level
-            ) | {"p_value": significance.randomisation_p(errors[:, j] - errors[:, i], draws, seed)}
+            ) | {"p_value": significance.randomisation_p(together, draws, seed)}
+            found = _of_seeds("absolute", by_seed[j] - by_seed[i])
+            if found:
+                found["seeds"]["p_value"] = significance.paired_t_p(by_seed[j] - by_seed[i])
+            pair["groups"][group] |= found
             if one.metric == "wer":
                 pair["groups"][group] |= _mapsswe(scores[arm], scores[reference], members)
     for arm in scores:
@@ -209,6 +285,13 @@ def _metric(scores: Mapping[str, Scores], draws: int, seed: int, level: float) -
     for pair in differences:
         _correct(pair["groups"])
     return {"arms": arms, "differences": differences}
+
+
+def _of_seeds(key: str, values: np.ndarray) -> dict[str, Any]:
+    """{"seeds": {key: one a seed, "std"}}; nothing where there is one seed, or no reference word."""
+    if len(values) < 2 or not np.isfinite(values).all():
+        return {}
+    return {"seeds": {key: values.tolist(), "std": float(values.std(ddof=1))}}
 
 
 def _group(rate: Rate, bounds: tuple[float | None, float | None]) -> dict[str, Any]:
@@ -254,8 +337,12 @@ def _difference(
     }
 
 
-def _mapsswe(arm: Scores, reference: Scores, members: np.ndarray) -> dict[str, Any]:
-    a, b = arm.timeline, reference.timeline
+def _mapsswe(
+    arm: Sequence[Scores], reference: Sequence[Scores], members: np.ndarray
+) -> dict[str, Any]:
+    if len(arm) > 1:
+        return {"p_mapsswe": None, "segments": None}
+    a, b = arm[0].timeline, reference[0].timeline
     chosen = np.isin(a.utterance, members)
     result = significance.mapsswe(
         significance.mapsswe_segments(

@@ -12,6 +12,7 @@ averages over utterances.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from dataclasses import dataclass
@@ -35,21 +36,23 @@ def tokens(text: str, metric: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Rate:
-    """Counts of one group of utterances; for the metric "cer" the words are characters."""
+    """Counts of one group of utterances; for the metric "cer" the words are characters.
+
+    Errors and hits are means over the trainings, where there are several (`mean_rate`)."""
 
     utterances: int
     speakers: int
     words: int
     """Words of the references."""
-    hits: int
-    substitutions: int
-    deletions: int
-    insertions: int
-    wrong_utterances: int
+    hits: float
+    substitutions: float
+    deletions: float
+    insertions: float
+    wrong_utterances: float
     """Utterances with an error."""
 
     @property
-    def errors(self) -> int:
+    def errors(self) -> float:
         return self.substitutions + self.deletions + self.insertions
 
     @property
@@ -57,7 +60,7 @@ class Rate:
         """Error rate in percent; None where the references hold no word."""
         return self.percent(self.errors)
 
-    def percent(self, count: int) -> float | None:
+    def percent(self, count: float) -> float | None:
         """`count` in percent of the reference words."""
         return 100.0 * count / self.words if self.words else None
 
@@ -172,6 +175,15 @@ class Scores:
                 errors[start[row] + 2 * r0 + 1 : start[row] + 2 * r1 : 2] += 1
         is_token = (np.arange(start[-1]) - start[utterance]) % 2 == 1
         return Timeline(errors, utterance, is_token)
+
+
+def mean_rate(runs: Sequence[Rate]) -> Rate:
+    """Counts of several trainings of one arm on the same utterances, as means over them."""
+    if len(runs) == 1:
+        return runs[0]
+    counts = ("hits", "substitutions", "deletions", "insertions", "wrong_utterances")
+    means = {name: math.fsum(getattr(r, name) for r in runs) / len(runs) for name in counts}
+    return dataclasses.replace(runs[0], **means)
 
 
 def members_of(labels: Sequence[str]) -> dict[str, np.ndarray]:

@@ -12,6 +12,9 @@ arrays:
   issues in the comparison of speech recognition algorithms", ICASSP 1989; Pallett, Fisher & Fiscus,
   "Tools for the analysis of benchmark speech recognition tests", ICASSP 1990).
 
+Where arms were trained with several seeds, the bootstrap draws these too, and a paired t-test over
+seeds stands beside the test over speakers.
+
 Holm's correction ("A simple sequentially rejective multiple test procedure", 1979) is for the many
 accents.
 """
@@ -43,18 +46,21 @@ def bootstrap_rates(errors: np.ndarray, words: np.ndarray, draws: int, seed: int
     """Error rates of `draws` resampled test sets, in percent.
 
     Each draw takes S speakers with replacement, the same for all arms, and forms the ratio of sums.
-    Draws without a reference word are left out.
+    Where arms were trained K times, each draw takes K of the trainings with replacement as well,
+    the same seeds for all arms (crossed bootstrap: Owen, "The pigeonhole bootstrap", Annals of
+    Applied Statistics 1, 2007). Draws without a reference word are left out.
 
     Args:
-        errors: (S, A) errors of each speaker under each of A arms.
+        errors: (S, A) errors of each speaker under each of A arms, or (S, A, K) with K seeds.
         words: (S,) reference words of each speaker.
 
     Returns:
         (draws or fewer, A).
     """
     rng = np.random.default_rng(seed)
-    size = len(words)
-    totals = np.column_stack([errors, words]).astype(np.float64)
+    size, arms = errors.shape[:2]
+    seeds = errors.shape[2] if errors.ndim == 3 else 1
+    totals = np.column_stack([errors.reshape(size, arms * seeds), words]).astype(np.float64)
     sums = np.empty((draws, totals.shape[1]))
     block = max(1, _BLOCK // size)
     for start in range(0, draws, block):
@@ -63,8 +69,14 @@ def bootstrap_rates(errors: np.ndarray, words: np.ndarray, draws: int, seed: int
         cells = picks + size * np.arange(rows)[:, None]
         times = np.bincount(cells.ravel(), minlength=rows * size).reshape(rows, size)
         sums[start : start + rows] = times.astype(np.float64) @ totals
-    sums = sums[sums[:, -1] > 0]
-    return 100.0 * sums[:, :-1] / sums[:, -1:]
+    drawn = sums[:, :-1].reshape(draws, arms, seeds)
+    if seeds > 1:
+        weights = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=draws) / seeds
+        drawn = np.einsum("dak,dk->da", drawn, weights)
+    else:
+        drawn = drawn[:, :, 0]
+    filled = sums[:, -1] > 0
+    return 100.0 * drawn[filled] / sums[filled, -1:]
 
 
 def interval(samples: np.ndarray, level: float = 0.95) -> tuple[float, float] | tuple[None, None]:
@@ -100,6 +112,20 @@ def randomisation_p(differences: np.ndarray, draws: int, seed: int) -> float:
         extreme += int((np.abs((1.0 - 2.0 * signs) @ values) >= seen).sum())
     # The pattern seen is one of the possible ones: a p-value of zero cannot come out.
     return (extreme + 1) / (draws + 1)
+
+
+def paired_t_p(differences: np.ndarray) -> float:
+    """Two-sided p-value of the paired t-test over seeds.
+
+    Args:
+        differences: (K,) rate of one arm minus that of the other, of each seed.
+    """
+    from scipy.stats import t
+
+    n, deviation = len(differences), float(differences.std(ddof=1))
+    if not deviation:
+        return 1.0 if not differences.any() else 0.0
+    return float(2 * t.sf(abs(differences.mean()) / (deviation / math.sqrt(n)), n - 1))
 
 
 @dataclass(frozen=True)
