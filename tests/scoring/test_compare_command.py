@@ -1,0 +1,132 @@
+"""`python -m espnet_saliency.scoring.compare` on finished experiments and on other toolkits' files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from espnet_saliency.errors import UserError
+from espnet_saliency.scoring.compare import main
+from espnet_saliency.scoring.score_folder import score_decode
+from espnet_saliency.scoring.transcripts import read_labels, read_transcripts
+
+REFERENCE = {"s1-a": "hello world", "s2-b": "good day sir", "s3-c": "many thanks"}
+ERRORS = {"s1-a": "hello word", "s2-b": "good day", "s3-c": "many many thanks"}  # 1 S, 1 D, 1 I
+STM = """;; a comment
+talk 1 ann 0.00 1.50 <o,f1,female> hello world
+talk 1 bob 1.50 3.25 good day sir
+talk 1 bob 3.25 4.00 IGNORE_TIME_SEGMENT_IN_SCORING
+"""
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    Path("ref").write_text("".join(f"{i} {text}\n" for i, text in REFERENCE.items()))
+    Path("good.trn").write_text("".join(f"{text} ({i})\n" for i, text in REFERENCE.items()))
+    Path("bad.trn").write_text("".join(f"{text} ({i})\n" for i, text in ERRORS.items()))
+    Path("utt2spk").write_text("s1-a s1\ns2-b s2\ns3-c s3\n")
+    Path("accents.csv").write_text("speaker,accent\ns1,north\ns2,south\ns3,south\n")
+    return tmp_path
+
+
+def compared(*arguments: str) -> dict:
+    assert main(["--out", "out", "--draws", "50", *arguments]) == 0
+    return json.loads(Path("out/comparison.json").read_text())
+
+
+def test_files_of_other_toolkits(files):
+    found = compared(
+        *("--reference", "ref", "--speakers", "utt2spk", "--accents", "accents.csv"),
+        *("base=bad.trn", "ours=good.trn"),
+    )
+    wer = found["sets"]["test"]["wer"]
+    base = wer["arms"]["base"]["groups"]
+    assert (base["overall"]["words"], base["overall"]["errors"]) == (7, 3)
+    assert (base["overall"]["sub"], base["overall"]["del"], base["overall"]["ins"]) == (1, 1, 1)
+    assert base["north"]["rate"] == 50.0 and base["south"]["rate"] == 40.0
+    assert wer["arms"]["ours"]["groups"]["overall"]["rate"] == 0
+    assert found["baseline"] == "base"
+    page = Path("out/index.html").read_text()
+    assert "seen accents" not in page and "30" in page
+
+
+def test_a_name_given_twice_is_one_system_with_two_seeds(files):
+    found = compared("--reference", "ref", "x=good.trn", "x=bad.trn", "y=good.trn", "y=good.trn")
+    assert found["seeds"] == [1, 2]
+    rates = found["sets"]["test"]["wer"]["arms"]["x"]["groups"]["overall"]["seeds"]["rates"]
+    assert rates == [0.0, pytest.approx(300 / 7)]
+
+
+def test_finished_experiments(files):
+    data = files / "data" / "test"
+    data.mkdir(parents=True)
+    (data / "text").write_text(Path("ref").read_text())
+    (data / "utt2spk").write_text(Path("utt2spk").read_text())
+    for name, texts in (("asr_a", ERRORS), ("asr_b", REFERENCE)):
+        folder = files / "exp" / name / "decode" / "test"
+        folder.mkdir(parents=True)
+        (folder / "text").write_text("".join(f"{i} {text}\n" for i, text in texts.items()))
+        score_decode(folder, data, "none")
+    found = compared("exp/asr_a", "exp/asr_b/decode", "--baseline", "asr_b")
+    assert [arm["name"] for arm in found["arms"]] == ["asr_a", "asr_b"]
+    assert found["baseline"] == "asr_b"
+    arms = found["sets"]["test"]["wer"]["arms"]
+    assert arms["asr_a"]["groups"]["overall"]["errors"] == 3
+
+
+def test_mistakes_are_one_line_that_names_the_file(files, capsys):
+    def told(*arguments: str) -> str:
+        assert main(["--out", "out", *arguments]) == 2
+        (line,) = capsys.readouterr().err.strip().splitlines()[-1:]
+        return line
+
+    Path("short").write_text("s1-a hello\n")
+    Path("more.trn").write_text(Path("good.trn").read_text() + "hi (s9-z)\n")
+    assert "short, scored against ref: 2 utterances have no hypothesis (s2-b, s3-c)" in told(
+        "--reference", "ref", "short"
+    )
+    assert "1 hypotheses have no reference (s9-z)" in told("--reference", "ref", "more.trn")
+    assert "nothing.trn: no such file" in told("--reference", "ref", "nothing.trn")
+    assert "no such experiment folder" in told("exp/none")
+    assert "--accents goes with --reference" in told("--accents", "accents.csv", "exp/none")
+    Path("other.csv").write_text("speaker,dialect\ns1,north\n")
+    assert "no column 'accent' in its header, which has speaker, dialect" in told(
+        "--reference", "ref", "--accents", "other.csv", "good.trn"
+    )
+    Path("wrong").write_text("x north\n")
+    assert "has an accent for none of the 3 utterances" in told(
+        "--reference", "ref", "--accents", "wrong", "good.trn"
+    )
+
+
+def test_stm(files):
+    Path("ref.stm").write_text(STM)
+    found = read_transcripts(Path("ref.stm"))
+    assert found.texts == {
+        "ann-talk-1-0000000": "hello world",
+        "bob-talk-1-0000150": "good day sir",
+    }
+    assert found.speakers == {"ann-talk-1-0000000": "ann", "bob-talk-1-0000150": "bob"}
+    Path("ref.stm").write_text("talk 1 ann zero one hello\n")
+    with pytest.raises(UserError, match="ref.stm, line 1: not a line of stm"):
+        read_transcripts(Path("ref.stm"))
+
+
+def test_trn_keeps_brackets_in_the_words_and_refuses_doubled_ids(files):
+    Path("x.trn").write_text("a (b) c (id1)\n(id2)\n")
+    assert read_transcripts(Path("x.trn")).texts == {"id1": "a (b) c", "id2": ""}
+    Path("x.trn").write_text("a (id1)\nb (id1)\n")
+    with pytest.raises(UserError, match=r"1 ids occur more than once \(id1\)"):
+        read_transcripts(Path("x.trn"))
+    Path("x.trn").write_text("no id here\n")
+    with pytest.raises(UserError, match="line 1: not a line of trn"):
+        read_transcripts(Path("x.trn"))
+
+
+def test_two_labels_for_one_speaker_are_refused(files):
+    Path("a.tsv").write_text("speaker\taccent\ns1\tnorth\ns1\tsouth\n")
+    with pytest.raises(UserError, match="s1 has two labels, 'north' and 'south'"):
+        read_labels(Path("a.tsv"), "accent")
