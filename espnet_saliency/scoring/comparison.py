@@ -27,6 +27,7 @@ from espnet_saliency.scoring.error_rates import (
     members_of,
     spread,
 )
+from espnet_saliency.scoring.groups import rates_by_column
 from espnet_saliency.scoring.score_folder import OVERALL, first_few, read_scores
 
 SCHEMA = 1
@@ -99,6 +100,9 @@ def compare(
         characters. Differences carry the corrected p-value `p_holm` and, for "wer", `p_mapsswe`,
         `p_mapsswe_holm` and `segments`; `small` marks fewer than 5 speakers.
 
+        `by` has the rates by length, by speaker and by any column of the data, see
+        `groups.rates_by_column`.
+
         With several seeds (`"seeds"`, else empty) counts of errors are means over them, groups
         carry `seeds` ({"rates": one a seed, "std"}) and differences `seeds` ({"absolute": one a
         seed, "std", "p_value": paired t-test over seeds}). `p_value` is then the randomisation test
@@ -140,6 +144,7 @@ def compare(
                 for arm in names:
                     worst_utterances += _worst(scores[arm][0], name, arm, worst)
             sets[name][metric] = _metric(scores, draws, seed, level)
+            sets[name][metric]["by"] = rates_by_column(scores, draws, seed, level)
     return {
         "schema": SCHEMA,
         "corpus": corpus,

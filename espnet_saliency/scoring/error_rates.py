@@ -114,6 +114,8 @@ class Scores:
     reference, start and end in the hypothesis, in tokens, ends exclusive."""
     counts: np.ndarray
     """(N, 4) tokens of each kind."""
+    columns: Mapping[str, tuple[str, ...]]
+    """Further columns of the data, by name: (N,) values, "" where one is not known."""
 
     @property
     def words(self) -> np.ndarray:
@@ -201,6 +203,7 @@ def score(
     speakers: Mapping[str, str],
     accents: Mapping[str, str],
     policy: str = "none",
+    columns: Mapping[str, Mapping[str, str]] | None = None,
 ) -> Scores:
     """Align the hypotheses with the references.
 
@@ -213,6 +216,7 @@ def score(
         speakers: utterance id -> speaker.
         accents: utterance id -> accent; an utterance may be missing.
         policy: name of the text policy that made the texts, kept with the result.
+        columns: column -> utterance id -> value, of whatever else is known of the utterances.
     """
     ids = sorted(references)
     # The transforms are the identity: jiwer gets tokens, and so takes empty references as well.
@@ -241,6 +245,7 @@ def score(
         hypotheses=tuple(hypotheses[i] for i in ids),
         edits=edits,
         counts=counts.astype(np.int64).reshape(-1, len(KINDS)),
+        columns={name: tuple(of[i] for i in ids) for name, of in (columns or {}).items()},
     )
 
 

@@ -4,7 +4,7 @@
     <decode>/<set>/score_wer/        and score_cer/, of the same form:
         result.txt                   counts and rates by speaker, in sclite's form
         ref.trn hyp.trn              the texts as they were scored
-        utterances.tsv               one row an utterance
+        utterances.tsv               one row an utterance, the columns of the data at its end
         by_accent.tsv                one row an accent, after one for all
         scoring.json                 metric and text policy
 """
@@ -19,6 +19,7 @@ from espnet_saliency.datadir.kaldi import UNKNOWN, iter_table
 from espnet_saliency.errors import UserError
 from espnet_saliency.files import atomic_dir
 from espnet_saliency.scoring.error_rates import METRICS, Rate, Scores, score, tokens
+from espnet_saliency.scoring.groups import read_columns
 from espnet_saliency.scoring.normalize import collapse_blanks, normalizer
 
 OVERALL = "overall"
@@ -97,13 +98,22 @@ def score_decode(decode_dir: Path, data_dir: Path, policy: str = "none") -> dict
     accents = {i: "" if a == UNKNOWN else collapse_blanks(a) for i, a in accents.items()}
     if OVERALL in accents.values():
         raise UserError(f"{accents_file}: no accent may be called {OVERALL!r}: rename it")
+    columns = read_columns(data_dir, sorted(references))
+    clash = sorted(columns.keys() & set(_COLUMNS))
+    if clash:
+        raise UserError(
+            f"{data_dir / f'utt2{clash[0]}'}: a column of the data may not be called {clash[0]!r}: "
+            "utterances.tsv has one of that name; rename it"
+        )
     references = {i: normalize(text) for i, text in references.items()}
     hypotheses = {i: normalize(text) for i, text in hypotheses.items()}
     if not any(references.values()):
         raise UserError(f"{ref_file}: text policy {policy!r} leaves no word: choose another")
     results = {}
     for metric in METRICS:
-        results[metric] = score(metric, references, hypotheses, speakers, accents, policy)
+        results[metric] = score(
+            metric, references, hypotheses, speakers, accents, policy, columns
+        )
         _write(results[metric], decode_dir / f"score_{metric}")
     return results
 
@@ -119,9 +129,10 @@ def read_scores(folder: Path) -> Scores:
     if not table.exists() or not about.exists():
         raise UserError(f"{folder} holds no scores: score the set first (stage 13)")
     about = json.loads(about.read_text(encoding="utf-8"))
-    _, *lines = table.read_text(encoding="utf-8").rstrip("\n").split("\n")
-    rows = {fields[0]: dict(zip(_COLUMNS, fields)) for fields in (x.split("\t") for x in lines)}
-    column = {name: {i: row.get(name, "") for i, row in rows.items()} for name in _COLUMNS}
+    header, *lines = table.read_text(encoding="utf-8").rstrip("\n").split("\n")
+    names = header.split("\t")
+    rows = {fields[0]: dict(zip(names, fields)) for fields in (x.split("\t") for x in lines)}
+    column = {name: {i: row.get(name, "") for i, row in rows.items()} for name in names}
     scores = score(
         about["metric"],
         column["reference"],
@@ -129,6 +140,7 @@ def read_scores(folder: Path) -> Scores:
         column["speaker"],
         column["accent"],
         about["policy"],
+        {name: column[name] for name in names if name not in _COLUMNS},
     )
     for index, utt_id in enumerate(scores.ids):
         written = [rows[utt_id].get(name) for name in ("hits", "sub", "del", "ins")]
@@ -150,10 +162,10 @@ def _write(scores: Scores, folder: Path) -> None:
             ]
             _write_lines(new / name, lines)
         rows = zip(scores.ids, scores.speakers, scores.accents, scores.words, scores.counts)
-        texts = zip(scores.references, scores.hypotheses)
-        lines = ["\t".join(_COLUMNS)] + [
-            "\t".join([utt_id, speaker, accent, *map(str, [words, *counts]), ref, hyp])
-            for (utt_id, speaker, accent, words, counts), (ref, hyp) in zip(rows, texts)
+        texts = zip(scores.references, scores.hypotheses, *scores.columns.values())
+        lines = ["\t".join([*_COLUMNS, *scores.columns])] + [
+            "\t".join([utt_id, speaker, accent, *map(str, [words, *counts]), *more])
+            for (utt_id, speaker, accent, words, counts), more in zip(rows, texts)
         ]
         _write_lines(new / "utterances.tsv", lines)
         _write_lines(new / "by_accent.tsv", _by_accent(scores))
