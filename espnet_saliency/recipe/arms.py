@@ -1,10 +1,18 @@
-"""Arms: one recogniser configuration, and augmentations that are all that sets its trainings apart."""
+"""Arms: one recogniser configuration, and augmentations that are all that sets its trainings apart.
+
+A sweep makes several arms of one, several seeds several runs of each.
+"""
 
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+import dataclasses
+import itertools
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Mapping
+
+import yaml
 
 from espnet_saliency.accent.features import FeatureSettings
 from espnet_saliency.errors import UserError
@@ -15,12 +23,20 @@ from espnet_saliency.saliency.specaug import SaliencySpecAug
 
 @dataclass(frozen=True)
 class Arm:
-    """One augmentation under comparison."""
+    """One training: an augmentation under comparison, with one seed."""
 
     name: str
+    """What its steps and folders are called: the augmentation, and the seed where it is not --seed."""
     config: dict
     """The recogniser's whole ESPnet configuration, augmentation included."""
     needs_classifier: bool
+    augmentation: str
+    """What it is compared as: the arm of --arms, and what a sweep has set."""
+    base: str
+    """The arm of --arms."""
+    swept: Mapping[str, Any] = field(default_factory=dict)
+    """What a sweep has set."""
+    seed: int = 1
 
 
 def load_arms(layout: Layout, folder: Path) -> tuple[Arm, ...]:
@@ -41,35 +57,87 @@ def load_arms(layout: Layout, folder: Path) -> tuple[Arm, ...]:
                 f"{options.asr_config}: {key} does not belong there: arms differ in their augmentation "
                 f"alone, which is set in conf/aug/<arm>.yaml"
             )
-    arms = tuple(_load_arm(name, base, layout, folder) for name in options.arms)
+    swept = _read_sweep(options.sweep)
+    loaded = [_load_arm(name, swept, base, layout, folder) for name in options.arms]
+    if swept and not any(len(variants) > 1 or variants[0].swept for variants in loaded):
+        raise UserError(f"--sweep {options.sweep!r}: none of the arms {' '.join(options.arms)} masks anything")
+    arms = tuple(_with_seeds(list(itertools.chain(*loaded)), layout))
     if any(arm.needs_classifier for arm in arms):
         _check_classifier(arms, layout)
         _check_features(base, layout)
     return arms
 
 
-def _load_arm(name: str, base: dict, layout: Layout, folder: Path) -> Arm:
+def _load_arm(
+    name: str, swept: Mapping[str, list], base: dict, layout: Layout, folder: Path
+) -> list[Arm]:
+    """The arms that conf/aug/<name>.yaml stands for: itself, or its variants in a sweep."""
     path = _find_arm(name, folder)
     augmentation = read_yaml(path)
     extra = sorted(set(augmentation) - {"specaug", "specaug_conf"})
     if extra:
         raise UserError(f"{path}: key {extra[0]} does not belong: an arm sets specaug and specaug_conf alone")
-    config = {**copy.deepcopy(base), **augmentation}
-    conf = config.setdefault("specaug_conf", {}) or {}
-    needs_classifier = False
-    if config.get("specaug") == "saliency":
-        conf = dict(conf)
+    if augmentation.get("specaug") != "saliency":
+        config = {**copy.deepcopy(base), **augmentation}
+        config.setdefault("specaug_conf", {})
+        return [Arm(name, config, False, augmentation=name, base=name)]
+    arms = []
+    for values in itertools.product(*swept.values()):
+        setting = dict(zip(swept, values))
+        conf = copy.deepcopy(augmentation.get("specaug_conf") or {})
+        for key, value in setting.items():
+            _set(conf, key, value)
         needs_classifier = conf.get("method", "grad_cam") != "random"
         if needs_classifier and not conf.get("classifier"):
             conf["classifier"] = str(layout.accent_exp)
-        config["specaug_conf"] = conf
         try:
             SaliencySpecAug(**conf)
         except TypeError as error:
             raise UserError(f"{path}: specaug_conf: {str(error).rpartition('__init__() ')[2]}") from error
         except UserError as error:
-            raise UserError(f"{path}: {error}") from error
-    return Arm(name, config, needs_classifier)
+            where = f"--sweep: {path}" if setting else str(path)
+            raise UserError(f"{where}: {error}") from error
+        label = "_".join([name, *(f"{key}{value}" for key, value in setting.items())])
+        config = {**copy.deepcopy(base), **augmentation, "specaug_conf": conf}
+        arms.append(Arm(label, config, needs_classifier, augmentation=label, base=name, swept=setting))
+    return arms
+
+
+def _read_sweep(text: str) -> dict[str, list]:
+    """"aug.mask_ratio=0.1,0.2 aug.fill=mean,noise" -> {"mask_ratio": [0.1, 0.2], "fill": [...]}"""
+    swept: dict[str, list] = {}
+    for word in text.split():
+        key, equals, values = word.partition("=")
+        if not key.startswith("aug.") or not equals or not all(values.split(",")):
+            raise UserError(f"--sweep {word!r}: write aug.<key of specaug_conf>=value,value,…")
+        key = key.removeprefix("aug.")
+        if key in swept:
+            raise UserError(f"--sweep {text!r}: {key} is given twice")
+        swept[key] = [yaml.safe_load(value) for value in values.split(",")]
+        for value in swept[key]:
+            if not str(value).replace(".", "").replace("_", "").replace("-", "").isalnum():
+                raise UserError(f"--sweep {word!r}: {value!r} cannot be part of a folder's name")
+        if len(set(map(str, swept[key]))) < len(swept[key]):
+            raise UserError(f"--sweep {word!r}: a value is given twice")
+    return swept
+
+
+def _set(conf: dict, key: str, value: Any) -> None:
+    """Set a key, or one inside another: specaug.num_time_mask."""
+    *outer, last = key.split(".")
+    for name in outer:
+        conf = conf.setdefault(name, {})
+    conf[last] = value
+
+
+def _with_seeds(arms: list[Arm], layout: Layout) -> list[Arm]:
+    """Each arm once for each seed; the folders of --seed itself keep their plain names."""
+    runs = []
+    for arm in arms:
+        for seed in layout.options.seeds or (layout.options.seed,):
+            name = arm.name if seed == layout.options.seed else f"{arm.name}_seed{seed}"
+            runs.append(dataclasses.replace(arm, name=name, seed=seed))
+    return runs
 
 
 def _find_arm(name: str, folder: Path) -> Path:

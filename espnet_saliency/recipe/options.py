@@ -41,8 +41,12 @@ class RecipeOptions:
     """Print what each stage would run, and run nothing."""
     arms: tuple[str, ...] = ("specaug", "saliency_specaug", "random_specaug")
     """Augmentations to compare, each a file conf/aug/<arm>.yaml; specaug, or else the first, is the baseline."""
+    sweep: str = ""
+    """Settings of the masking arms to try in all combinations: "aug.mask_ratio=0.1,0.2 aug.apply_prob=0.5,1.0"."""
     seed: int = 1
     """Seed of the splits, of every training and of the bootstrap."""
+    seeds: tuple[int, ...] = ()
+    """Train every arm once with each of these seeds, e.g. "1 2 3"; none: with --seed alone."""
 
     lang: str = "en"
     """Language, in the names of experiments."""
@@ -345,6 +349,10 @@ def _check(options: RecipeOptions) -> None:
     require(
         len(set(options.arms)) == len(options.arms),
         f"--arms {' '.join(options.arms)}: one is named twice",
+    )
+    require(
+        len(set(options.seeds)) == len(options.seeds),
+        f"--seeds {' '.join(map(str, options.seeds))}: one is named twice",
     )
     sets = [options.train_set, options.valid_set, *options.test_sets]
     require(

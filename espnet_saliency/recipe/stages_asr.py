@@ -108,7 +108,7 @@ def stage_11(recipe: Recipe) -> Stage:
     for arm in recipe.arms:
         folder = layout.asr_exp(arm.name)
         needs = [recipe.step(10, "statistics")]
-        inputs = {"config": arm.config, "seed": options.seed, "ngpu": options.ngpu, "num_nodes": options.num_nodes}
+        inputs = {"config": arm.config, "seed": arm.seed, "ngpu": options.ngpu, "num_nodes": options.num_nodes}
         if arm.needs_classifier and options.classifier:
             inputs["classifier"] = classifier_digests(options.classifier)
         elif arm.needs_classifier:
@@ -140,7 +140,7 @@ def _train_job(recipe: Recipe, arm: Arm) -> Job:
         "--config", str(folder / "train.yaml"),
         *_text_arguments(recipe),
         "--resume", "true",
-        "--seed", str(options.seed),
+        "--seed", str(arm.seed),
         "--ngpu", str(options.ngpu),
         "--output_dir", str(folder),
         *_data_arguments(recipe, "train", layout.train_set),

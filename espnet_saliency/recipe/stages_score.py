@@ -14,6 +14,7 @@ from espnet_saliency.recipe.titles import TITLES
 from espnet_saliency.scoring.comparison import ArmDecode, compare, write_comparison
 from espnet_saliency.scoring.report import ReportInputs, write_report
 from espnet_saliency.scoring.score_folder import score_decode
+from espnet_saliency.scoring.sweep import Variant, write_sweep
 from espnet_saliency.scoring.tables import environment, set_size, write_results
 
 
@@ -60,12 +61,13 @@ def _decodes(recipe: Recipe) -> list[ArmDecode]:
     layout, options = recipe.layout, recipe.options
     return [
         ArmDecode(
-            name=arm.name,
+            name=arm.augmentation,
             experiment=layout.asr_exp(arm.name),
             decode=layout.decode(arm.name, "x").parent.name,
             sets=options.test_sets,
             command=recipe.given.command,
             train_seconds=_seconds(recipe.step(11, arm.name)),
+            seed=arm.seed if options.seeds else None,
         )
         for arm in recipe.arms
     ]
@@ -116,12 +118,16 @@ def _report(recipe: Recipe) -> None:
     decodes = _decodes(recipe)
     comparison = compare(
         decodes,
-        baseline=_baseline(options),
+        baseline=_baseline(recipe),
         corpus=options.corpus,
         draws=options.bootstrap_draws,
         seed=options.seed,
     )
     write_comparison(layout.report / "comparison.json", comparison)
+    if options.sweep:
+        variants = {arm.augmentation: Variant(arm.augmentation, arm.base, arm.swept)
+                    for arm in recipe.arms if arm.swept}  # fmt: skip
+        say(f"  the sweep: {write_sweep(layout.report, comparison, list(variants.values()))}")
     # A borrowed classifier is evaluated beside this recipe's maps, not in its own folder.
     evaluated = recipe.steps.get((8, "evaluation"))
     evaluation = evaluated.folder / "results.json" if evaluated else None
@@ -135,18 +141,11 @@ def _report(recipe: Recipe) -> None:
             classifier=_read_json(evaluation),
             faithfulness=_read_json(faithfulness),
             pictures=_read_json(pictures) or (),
-            runs={
-                decode.name: {
-                    "command": recipe.given.command,
-                    "train_seconds": decode.train_seconds,
-                    "experiment": str(decode.experiment),
-                }
-                for decode in decodes
-            },
+            runs={arm["name"]: {"train_seconds": None, **arm} for arm in comparison["arms"]},
             data={name: vars(set_size(folder)) for name, folder in _data_dirs(recipe).items()},
             environment=environment(ROOT),
             command=recipe.given.command,
-            seed=str(options.seed),
+            seed=" ".join(map(str, options.seeds or (options.seed,))),
             language=options.lang,
             sources={
                 name: path
@@ -159,8 +158,9 @@ def _report(recipe: Recipe) -> None:
     say(f"  the answer: {page}")
 
 
-def _baseline(options: RecipeOptions) -> str:
-    return "specaug" if "specaug" in options.arms else options.arms[0]
+def _baseline(recipe: Recipe) -> str:
+    names = [arm.augmentation for arm in recipe.arms]
+    return "specaug" if "specaug" in names else names[0]
 
 
 def _read_json(path: Path | None):
