@@ -1,9 +1,10 @@
-"""Do the maps show what the classifier relies on? Deletion curves on speakers it never heard.
+"""Do the maps show what the classifier relies on? Deletion and insertion on speakers it never heard.
 
-The patches of each utterance are hidden in some order, and the classifier is asked again (deletion:
-Petsiuk, Das and Saenko, "RISE", BMVC 2018). Where a map is faithful, hiding the most salient
-patches costs accuracy fast, hiding the least salient costs nothing, and random ones lie between.
-`rolled` hides the same shapes half an utterance later: what location alone is worth.
+The patches of each utterance are hidden in some order, and the classifier is asked again (deletion
+and insertion: Petsiuk, Das and Saenko, "RISE", BMVC 2018). Where a map is faithful, hiding the most
+salient patches costs accuracy fast, hiding the least salient costs nothing, and random ones lie
+between. `rolled` hides the same shapes half an utterance later: what location alone is worth.
+Insertion goes the other way: all is hidden but a share, and the most salient share says most.
 
 A faithful map is worth no more than its classifier: the gap is as wide for one that tells accents
 no better than chance, so its balanced accuracy stands beside the curves. And a map that stays the
@@ -27,12 +28,15 @@ from torch import Tensor
 from espnet_saliency.accent.classifier import AccentClassifier
 from espnet_saliency.files import atomic_file
 from espnet_saliency.progress import Progress
-from espnet_saliency.saliency.cam import ClassActivation, grad_cam, saliency_map
+from espnet_saliency.saliency.cam import ClassActivation, grad_cam, saliency_map, valid_frames
+from espnet_saliency.saliency.faithfulness_plot import plot
 from espnet_saliency.saliency.heldout import batches, read_labelled
 from espnet_saliency.saliency.masking import MaskPolicy, draw, fill, place
 
 SHARES = (0.05, 0.1, 0.2, 0.3, 0.5)
 ORDERS = ("salient", "random", "least", "rolled")
+INSERTED = ("salient", "random")
+"""The orders that insertion is measured for."""
 DRAWS = 2000
 """Bootstrap draws."""
 
@@ -61,9 +65,14 @@ def faithfulness(
 
     Returns:
         {"set", "shares", "curves": {order: accuracies}, "intervals": {order: [[low, high], …]}
-        (95 %, bootstrap over speakers), "untouched" (accuracy), "balanced_accuracy", "chance",
+        (95 %, bootstrap over speakers), "insertion": {"curves", "intervals", "nothing": accuracy
+        with all hidden}, "auc": {"deletion" | "insertion": {order: {"value", "low", "high"},
+        "salient_gain": the same}}, "untouched" (accuracy), "balanced_accuracy", "chance",
         "random_weights_correlation" (mean rank correlation; None where it is defined nowhere),
-        "utterances", "speakers", "left_out", …}; all rates are shares of one.
+        "utterances", "speakers", "left_out", …}; all rates are shares of one. An AUC is the mean
+        accuracy over the shares from 0 to the last (trapezoid). `salient_gain` is how much better
+        the salient order does than the random one: lower in deletion, higher in insertion; a
+        faithful map's interval lies above 0.
 
     Raises:
         UserError: no utterance of an accent that the classifier knows; a file that cannot be read.
@@ -82,11 +91,11 @@ def faithfulness(
     generator = torch.Generator().manual_seed(seed)
     speakers: list[str] = []
     accents: list[int] = []
-    hits: list[np.ndarray] = []  # (1 + orders * shares,) of each utterance
+    hits: list[np.ndarray] = []  # (2 + curves * shares,) of each utterance
     correlations: list[float] = []
     with Progress(f"faithfulness on {data.name}", len(utterances)) as progress:
         for batch in batches(utterances, classifier, device):
-            heard, cam = _delete(classifier, batch.feats, batch.lengths, shares, policy, generator)
+            heard, cam = _ask(classifier, batch.feats, batch.lengths, shares, policy, generator)
             hits.extend((heard == batch.accents).T.cpu().numpy())
             other = grad_cam(stranger, batch.feats, batch.lengths, cam.target)
             correlations += rank_correlations(cam, other)
@@ -95,19 +104,31 @@ def faithfulness(
             progress.advance(len(batch.utterances))
 
     right = np.array(hits, dtype=float)
-    rates, low, high = bootstrap(right, speakers, seed)
+    auc = _areas(right, shares)
+    rates, low, high = bootstrap(np.column_stack([right, *auc.values()]), speakers, seed)
     curves, intervals = {}, {}
-    for number, order in enumerate(ORDERS):
-        columns = slice(1 + number * len(shares), 1 + (number + 1) * len(shares))
-        curves[order] = rates[columns].tolist()
-        intervals[order] = np.stack([low[columns], high[columns]], axis=1).tolist()
+    for number, (direction, order) in enumerate(_CURVES):
+        columns = slice(2 + number * len(shares), 2 + (number + 1) * len(shares))
+        curves[direction, order] = rates[columns].tolist()
+        intervals[direction, order] = np.stack([low[columns], high[columns]], axis=1).tolist()
+    areas: dict[str, dict] = {"deletion": {}, "insertion": {}}
+    for (direction, order), column in zip(auc, range(right.shape[1], len(rates))):
+        areas[direction][order] = {
+            "value": float(rates[column]), "low": float(low[column]), "high": float(high[column]),
+        }  # fmt: skip
     of_accent = np.array(accents)
     present = sorted(Counter(accents))
     result = {
         "set": data.name,
         "shares": list(shares),
-        "curves": curves,
-        "intervals": intervals,
+        "curves": {order: curves["deletion", order] for order in ORDERS},
+        "intervals": {order: intervals["deletion", order] for order in ORDERS},
+        "insertion": {
+            "curves": {order: curves["insertion", order] for order in INSERTED},
+            "intervals": {order: intervals["insertion", order] for order in INSERTED},
+            "nothing": float(rates[1]),
+        },
+        "auc": areas,
         "untouched": float(rates[0]),
         "untouched_interval": [float(low[0]), float(high[0])],
         "balanced_accuracy": float(np.mean([right[of_accent == a, 0].mean() for a in present])),
@@ -128,7 +149,25 @@ def faithfulness(
     return result
 
 
-def _delete(
+_CURVES = [*(("deletion", o) for o in ORDERS), *(("insertion", o) for o in INSERTED)]
+
+
+def _areas(right: np.ndarray, shares: Sequence[float]) -> dict[tuple[str, str], np.ndarray]:
+    """(direction, order) -> area under the curve of each utterance, (utterances,), in [0, 1]."""
+    at = np.array([0.0, *shares])
+    areas = {}
+    for number, (direction, order) in enumerate(_CURVES):
+        first = right[:, 0] if direction == "deletion" else right[:, 1]
+        points = right[:, 2 + number * len(shares) : 2 + (number + 1) * len(shares)]
+        curve = np.column_stack([first, points])
+        areas[direction, order] = np.trapezoid(curve, at, axis=1) / (at[-1] or 1.0)
+    for direction, sign in (("deletion", -1), ("insertion", 1)):
+        gain = areas[direction, "salient"] - areas[direction, "random"]
+        areas[direction, "salient_gain"] = sign * gain
+    return areas
+
+
+def _ask(
     classifier: AccentClassifier,
     feats: Tensor,
     lengths: Tensor,
@@ -136,26 +175,31 @@ def _delete(
     policy: MaskPolicy,
     generator: torch.Generator,
 ) -> tuple[Tensor, ClassActivation]:
-    """(1 + orders * shares, B), what the classifier hears untouched and after each deletion."""
+    """(2 + curves * shares, B), what the classifier hears untouched, with all hidden, and so on."""
     size = (feats.size(1), feats.size(2))
     with torch.no_grad():
         maps, cam = saliency_map(classifier, feats, lengths)
         draws = draw(feats.size(0), size, policy, generator)
-        heard = [cam.logits.argmax(dim=-1)]
+        valid = valid_frames(lengths, size[0])[:, :, None].expand(-1, -1, size[1])
+
+        def heard(mask: Tensor) -> Tensor:
+            hidden = fill(feats, mask, lengths, policy.fill, generator)
+            return classifier(hidden, lengths).argmax(dim=-1)
+
+        answers = [cam.logits.argmax(dim=-1), heard(valid)]
         by_order = {
             "salient": maps,
             "random": None,
             "least": 1.0 - maps,
             "rolled": roll_in_time(maps, lengths),
         }
-        for order in ORDERS:
+        for direction, order in _CURVES:
             for share in shares:
                 # The same draws at each share: what is hidden at 5 % is hidden at 10 % as well.
                 fixed = draws._replace(share=torch.full_like(draws.share, share))
                 mask = place(fixed, by_order[order], lengths, size, policy)
-                hidden = fill(feats, mask, lengths, policy.fill, generator)
-                heard.append(classifier(hidden, lengths).argmax(dim=-1))
-    return torch.stack(heard), cam
+                answers.append(heard(mask if direction == "deletion" else valid & ~mask))
+    return torch.stack(answers), cam
 
 
 def roll_in_time(maps: Tensor, lengths: Tensor) -> Tensor:
@@ -216,38 +260,3 @@ def bootstrap(
     drawn = (times @ hits) / (times @ count)[:, None]
     low, high = np.percentile(drawn, [2.5, 97.5], axis=0)
     return right.mean(axis=0), low, high
-
-
-def plot(result: dict[str, Any], path: Path) -> None:
-    """Draw the curves with their intervals as a PNG."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure((6.4, 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    hidden = [0.0, *(100 * share for share in result["shares"])]
-    names = {
-        "salient": "most salient",
-        "random": "at random",
-        "least": "least salient",
-        "rolled": "most salient, shifted in time",
-    }
-    for (order, curve), marker in zip(result["curves"].items(), "osv^"):
-        accuracy = 100 * np.array([result["untouched"], *curve])
-        low, high = 100 * np.array([result["untouched_interval"], *result["intervals"][order]]).T
-        (line,) = axes.plot(hidden, accuracy, marker=marker, label=names[order])
-        axes.fill_between(hidden, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
-    chance = 100 * result["chance"]
-    axes.axhline(chance, color="grey", linestyle=":", label=f"chance ({chance:.1f} %)")
-    axes.set_xlabel("hidden, % of the spectrogram")
-    axes.set_ylabel("accuracy of the classifier, %")
-    axes.set_ylim(-2, 102)
-    axes.set_title(
-        f"{result['set']}: {result['utterances']} utterances of {result['speakers']} speakers, "
-        f"balanced accuracy {100 * result['balanced_accuracy']:.1f} %",
-        fontsize=10,
-    )
-    axes.legend()
-    with atomic_file(path, "wb") as handle:
-        figure.savefig(handle, format="png", dpi=120)

@@ -40,6 +40,32 @@ def test_hiding_what_is_salient_costs_most(result):
     assert curves["least"][-1] > 0.9
 
 
+def test_hearing_what_is_salient_alone_is_worth_most(result):
+    insertion = result["insertion"]
+    assert insertion["nothing"] == 0.5  # all alike, so one answer for all
+    at = result["shares"].index(0.2)
+    assert insertion["curves"]["salient"][at] > insertion["curves"]["random"][at] + 0.2
+    assert sorted(insertion["curves"]) == ["random", "salient"]
+
+
+def test_areas_are_those_under_the_curves(result):
+    at = [0.0, *result["shares"]]
+    for direction, curves, first in (
+        ("deletion", result["curves"], result["untouched"]),
+        ("insertion", result["insertion"]["curves"], result["insertion"]["nothing"]),
+    ):
+        areas = result["auc"][direction]
+        for order, curve in curves.items():
+            ys = [first, *curve]
+            by_hand = sum((b - a) * (y + z) / 2 for a, b, y, z in zip(at, at[1:], ys, ys[1:]))
+            assert areas[order]["value"] == pytest.approx(by_hand / at[-1])
+            assert areas[order]["low"] <= areas[order]["value"] <= areas[order]["high"]
+        gain = areas["random"]["value"] - areas["salient"]["value"]
+        gain = gain if direction == "deletion" else -gain
+        assert areas["salient_gain"]["value"] == pytest.approx(gain)
+        assert areas["salient_gain"]["low"] > 0  # the map is faithful, and that is shown
+
+
 def test_the_result_says_what_it_is_made_of(result):
     assert result["set"] == "dev" and result["classifier"] == "glides"
     assert result["shares"] == [0.05, 0.1, 0.2, 0.3, 0.5]
