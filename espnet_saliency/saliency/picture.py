@@ -26,6 +26,9 @@ from espnet_saliency.saliency.masking import MaskPolicy, sample_mask
 HERTZ = (250, 500, 1000, 2000, 4000, 8000, 16000)
 """Ticks of the frequency axes."""
 
+POSITIONS = 40
+"""Parts that the time of an utterance is divided into for averages."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Explanation:
@@ -110,36 +113,65 @@ def draw_utterance(
     _save(figure, path)
 
 
-def accent_profiles(
+def accent_averages(
     classifier: AccentClassifier, utterances: Sequence[Labelled], device: str = "cpu"
 ) -> dict[str, np.ndarray]:
-    """Average map over frequency, (F,), of each accent's utterances, for their true accent.
+    """Average map of each accent's utterances, for their true accent: (POSITIONS, F).
 
-    An utterance counts as one, however long it is.
+    The time of an utterance is divided into POSITIONS parts; the value of a part is the mean of the
+    map over it, so that the mean over positions is the mean over time. An utterance counts as one,
+    however long it is.
     """
     sums: dict[int, np.ndarray] = {}
     counts: dict[int, int] = {}
     for batch in batches(list(utterances), classifier, device):
         maps, _ = saliency_map(classifier, batch.feats, batch.lengths, batch.accents)
-        profiles = (maps.sum(dim=1) / batch.lengths[:, None]).double().cpu().numpy()
-        for accent, profile in zip(batch.accents.tolist(), profiles):
-            sums[accent] = sums.get(accent, 0.0) + profile
+        for accent, one, length in zip(batch.accents.tolist(), maps, batch.lengths.tolist()):
+            parts = over_positions(one[:length].double().cpu().numpy())
+            sums[accent] = sums.get(accent, 0.0) + parts
             counts[accent] = counts.get(accent, 0) + 1
     return {classifier.accents[accent]: sums[accent] / counts[accent] for accent in sorted(sums)}
 
 
-def draw_profiles(profiles: dict[str, np.ndarray], features: FeatureSettings, path: Path) -> None:
-    """Average saliency over frequency, a row an accent, as a PNG."""
-    figure = _figure(7.0, 1.6 + 0.3 * len(profiles))
-    axes = figure.subplots()
+def over_positions(values: np.ndarray) -> np.ndarray:
+    """(T, F) -> (POSITIONS, F), means over equal parts of the time; T may be less than POSITIONS."""
+    integral = np.vstack([np.zeros(values.shape[1]), values.cumsum(axis=0)])
+    edges = np.linspace(0, len(values), POSITIONS + 1)
+    at = np.stack([np.interp(edges, np.arange(len(integral)), column) for column in integral.T], 1)
+    return np.diff(at, axis=0) * POSITIONS / len(values)
+
+
+def draw_averages(averages: dict[str, np.ndarray], features: FeatureSettings, path: Path) -> None:
+    """Average saliency of each accent over frequency and position, and over frequency alone."""
+    columns = min(4, len(averages))
+    rows = -(-len(averages) // columns)
+    profiles = {accent: average.mean(axis=0) for accent, average in averages.items()}
+    figure = _figure(2.6 * columns + 0.8, 2.0 * rows + 1.4 + 0.28 * len(averages))
+    above, below = figure.subfigures(2, 1, height_ratios=(2.0 * rows, 1.4 + 0.28 * len(averages)))
+    ticks = _mel_ticks(features)
+    panels = above.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    highest = max(average.max() for average in averages.values())
+    for panel, (accent, average) in zip(panels.flat, averages.items()):
+        shades = panel.imshow(
+            average.T, origin="lower", aspect="auto", cmap="magma", vmin=0.0, vmax=highest,
+            extent=(0, 100, -0.5, features.n_mels - 0.5),
+        )  # fmt: skip
+        panel.set_title(accent, fontsize=9)
+        panel.set_yticks(*ticks, fontsize=7)
+    for panel in panels.flat[len(averages) :]:
+        panel.set_axis_off()
+    above.supxlabel("position in the utterance, %", fontsize=9)
+    above.supylabel("frequency, Hz", fontsize=9)
+    above.colorbar(shades, ax=panels, label="saliency")
+    axes = below.subplots()
     shades = axes.imshow(
         np.stack(list(profiles.values())), aspect="auto", cmap="magma", interpolation="nearest"
     )
     axes.set_yticks(range(len(profiles)), list(profiles))
-    axes.set_xticks(*_mel_ticks(features))
+    axes.set_xticks(*ticks)
     axes.set_xlabel("frequency, Hz")
-    axes.set_title("where each accent is heard, average over utterances", fontsize=10)
-    figure.colorbar(shades, ax=axes, label="saliency")
+    axes.set_title("where each accent is heard, average over time and utterances", fontsize=10)
+    below.colorbar(shades, ax=axes, label="saliency")
     _save(figure, path)
 
 
@@ -172,12 +204,12 @@ def draw_pictures(
     classifier = classifier.to(device)
     utterances, _ = read_labelled(data, classifier, limit)
     path = folder / "average_by_accent.png"
-    draw_profiles(accent_profiles(classifier, utterances, device), classifier.features, path)
+    draw_averages(accent_averages(classifier, utterances, device), classifier.features, path)
     pictures = [
         {
             "png": str(path),
-            "caption": f"Average saliency over frequency, {len(utterances)} utterances of "
-            f"{data.name}",
+            "caption": "Average saliency of each accent over frequency and position in the "
+            f"utterance, {len(utterances)} utterances of {data.name}",
         }
     ]
     first: dict[int, Labelled] = {}

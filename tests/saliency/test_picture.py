@@ -45,13 +45,25 @@ def test_the_mask_that_is_shown_is_a_draw_of_the_policy(glide_classifier, glides
     )
 
 
+def test_positions_share_out_the_frames():
+    # Two frames over forty positions: the first half has the first frame's value.
+    parts = picture.over_positions(np.array([[1.0, 0.0], [3.0, 4.0]]))
+    assert parts.shape == (40, 2)
+    np.testing.assert_allclose(parts, np.repeat([[1.0, 0.0], [3.0, 4.0]], 20, axis=0))
+    # Sixty frames: a position holds one and a half of them.
+    parts = picture.over_positions(np.arange(60.0)[:, None])
+    assert parts[0, 0] == pytest.approx((0 + 0.5 * 1) / 1.5)
+    assert parts.mean() == pytest.approx(29.5)
+
+
 def test_profiles_are_means_over_frames_then_utterances(glide_classifier, glides):
     utterances, left_out = read_labelled(glides, glide_classifier)
     assert left_out == 1
     # The last one is heard as rising, but the map is asked for its label.
     chosen = [utterances[0], utterances[-1]._replace(accent=0), utterances[-2]]
-    profiles = picture.accent_profiles(glide_classifier, chosen)
-    assert list(profiles) == ["falling", "rising"]
+    averages = picture.accent_averages(glide_classifier, chosen)
+    assert list(averages) == ["falling", "rising"]
+    profiles = {accent: average.mean(axis=0) for accent, average in averages.items()}
     expected = np.mean(
         [
             picture.saliency_map(
