@@ -27,7 +27,7 @@ TASKS = (*RECOGNISERS, "cls")
 def register(tasks: Iterable[str] = TASKS) -> None:
     """Make this package's classes known to ESPnet's tasks; calling it again changes nothing.
 
-    Adds `specaug: saliency` to the recognisers, and `encoder: accent_resnet`,
+    Adds `specaug: saliency` to the recognisers, and `encoder: accent_resnet | espnet_resnet`,
     `specaug: crop_specaug` and `normalize: masked_utterance_mvn` to `cls`.
 
     Args:
@@ -41,10 +41,12 @@ def _register(task: str) -> None:
     module = importlib.import_module(f"espnet2.tasks.{task}")
     if task == "cls":
         from espnet_saliency.accent.augment import CropSpecAug
+        from espnet_saliency.accent.espnet_resnet import EspnetResNet
         from espnet_saliency.accent.normalize import MaskedUtteranceMVN
         from espnet_saliency.accent.resnet import AccentResNet
 
         module.encoder_choices.classes["accent_resnet"] = AccentResNet
+        module.encoder_choices.classes["espnet_resnet"] = EspnetResNet
         module.specaug_choices.classes["crop_specaug"] = CropSpecAug
         module.normalize_choices.classes["masked_utterance_mvn"] = MaskedUtteranceMVN
     else:
