@@ -1,17 +1,24 @@
 """Class activation maps: where in time and frequency a classifier hears the accent.
 
-Grad-CAM (Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based
-Localization", ICCV 2017) weighs each channel k of a convolution's output A by the mean of the
-gradient of the target's score y^c, and keeps what speaks for the target:
+All weigh the output A of a convolution by the gradient G = dy / dA of the target's score y, and keep
+what speaks for the target. With i over the valid cells of one utterance in time, j over frequency,
+and Z of them:
 
-    alpha_k = 1/Z sum_ij dy^c / dA^k_ij      (eq. 1)        L = ReLU(sum_k alpha_k A^k)      (eq. 2)
+    grad_cam               ReLU(sum_k alpha_k A^k),  alpha_k = 1/Z sum_ij G^k_ij
+                           Selvaraju et al., "Grad-CAM", ICCV 2017, eq. 1 and 2
+    grad_cam_plus_plus     the same with  alpha_k = sum_ij ReLU(G^k_ij) / (2 + G^k_ij sum_ab A^k_ab)
+                           Chattopadhay et al., "Grad-CAM++", WACV 2018, eq. 9, 10 and 19, where
+                           both sides of the fraction have been divided by (G^k_ij)^2
+    hires_cam              ReLU(sum_k G^k A^k), cell by cell
+                           Draelos and Carin, "Use HiResCAM instead of Grad-CAM", 2020, eq. 4
+    layer_cam              ReLU(sum_k ReLU(G^k) A^k), cell by cell
+                           Jiang et al., "LayerCAM", IEEE TIP 30, 2021, eq. 6 and 7
 
-Here i runs over the valid cells of one utterance in time and j over frequency, so that Z = T' F' of
-that utterance: an utterance gets the same map in a padded batch as alone.
+Only valid cells count, so that an utterance gets the same map in a padded batch as alone.
 
 Where the network ends in A -> mean over the valid cells -> linear layer w, the gradient is the same
-at each valid cell, dy^c / dA^k_ij = w_ck / Z, and so alpha_k = w_ck / Z: no backward pass is
-needed. Any other layer takes one backward pass that stops at that layer.
+at each valid cell, G^k_ij = w_ck / Z: no backward pass is needed, and hires_cam is grad_cam. Any
+other layer takes one backward pass that stops at that layer.
 """
 
 from __future__ import annotations
@@ -21,8 +28,19 @@ from typing import Callable, NamedTuple, Protocol, Sequence
 import torch
 from torch import Tensor
 
-Choose = Callable[[Tensor], Tensor]
-"""From the logits (B, n) to the class (B,) that each utterance's map is made for."""
+from espnet_saliency.errors import UserError
+from espnet_saliency.saliency.maps import scale01, upsample, valid_frames
+from espnet_saliency.saliency.targets import Choose, predicted
+
+__all__ = [
+    "METHODS", "ClassActivation", "PooledClassifier", "class_activation", "grad_cam", "layers_of",
+    "saliency_map", "scale01", "upsample", "valid_frames",
+]  # fmt: skip
+
+METHODS = ("grad_cam", "grad_cam_plus_plus", "hires_cam", "layer_cam")
+
+Layer = str | torch.nn.Module
+"""A convolution inside the classifier, or its name there."""
 
 
 class PooledClassifier(Protocol):
@@ -55,17 +73,18 @@ class ClassActivation(NamedTuple):
     logits: Tensor
     """(B, n)."""
     target: Tensor
-    """(B,), the class that each map is for."""
+    """(B,), the class that each map is for (of weights over the classes, the highest)."""
 
 
-def grad_cam(
+def class_activation(
     classifier: PooledClassifier,
     feats: Tensor,
     lengths: Tensor,
     target: Tensor | Choose | None = None,
-    layer: torch.nn.Module | None = None,
+    method: str = "grad_cam",
+    layer: Layer | Sequence[Layer] | None = None,
 ) -> ClassActivation:
-    """Grad-CAM of a batch of utterances.
+    """The maps of a batch of utterances.
 
     The classifier is left as it was: no hook stays, no `.grad` is written, its mode and the random
     state are not touched. It works inside `torch.no_grad` and `torch.inference_mode` too.
@@ -74,39 +93,87 @@ def grad_cam(
         classifier: a frozen network in eval mode.
         feats: (B, T, F), log-mel, not normalised.
         lengths: (B,), valid frames.
-        target: (B,) class indices, or a function that picks them from the logits; the predicted
-            class where it is None.
+        target: (B,) class indices or (B, n) weights of the classes, or a function that makes either
+            from the logits (see `targets`); the predicted class where it is None.
+        method: one of METHODS; see the module's docstring.
         layer: a convolution inside `classifier` whose output is (B, C, T', F') and whose strides
-            are powers of two. None is the last one, in closed form.
+            are powers of two, or its name. None is the last one, in closed form. Of several, the
+            maps are scaled to [0, 1], brought to the finest of their resolutions and averaged; each
+            takes a pass of its own.
 
     Raises:
-        ValueError: `layer` does not run exactly once in a forward pass, or has another output.
+        UserError: an unknown method; a layer that is not there or is no convolution.
+        ValueError: `layer` does not run exactly once in a forward pass.
     """
+    if method not in METHODS:
+        raise UserError(f"method {method!r} is not one of {', '.join(METHODS)}")
     feats = feats.detach().float()
     with torch.autocast(feats.device.type, enabled=False):  # the map is made in single precision
         if layer is None:
-            return _closed_form(classifier, feats, lengths, target)
-        return _by_gradient(classifier, feats, lengths, target, layer)
+            return _closed_form(classifier, feats, lengths, target, method)
+        if isinstance(layer, (str, torch.nn.Module)):
+            module = _find_layer(classifier, layer)
+            return _by_gradient(classifier, feats, lengths, target, method, module)
+        modules = [_find_layer(classifier, one) for one in layer]
+        parts = [_by_gradient(classifier, feats, lengths, target, method, m) for m in modules]
+    return _fuse(parts)
 
 
-def _closed_form(classifier, feats, lengths, target) -> ClassActivation:
+def grad_cam(
+    classifier: PooledClassifier,
+    feats: Tensor,
+    lengths: Tensor,
+    target: Tensor | Choose | None = None,
+    layer: Layer | Sequence[Layer] | None = None,
+) -> ClassActivation:
+    """`class_activation` with the method grad_cam."""
+    return class_activation(classifier, feats, lengths, target, "grad_cam", layer)
+
+
+def layers_of(classifier: torch.nn.Module) -> list[str]:
+    """Names of the convolutions, and of the blocks made of them, that maps can be taken from."""
+    return [
+        name
+        for name, module in classifier.named_modules()
+        if isinstance(module, torch.nn.Conv2d) or isinstance(getattr(module, "conv1", None), torch.nn.Conv2d)
+    ]
+
+
+def _find_layer(classifier, layer: Layer) -> torch.nn.Module:
+    if isinstance(layer, torch.nn.Module):
+        return layer
+    known = layers_of(classifier)
+    if layer not in known:
+        raise UserError(f"layer: the classifier has no layer {layer!r}; it has {', '.join(known)}")
+    return classifier.get_submodule(layer)
+
+
+def _closed_form(classifier, feats, lengths, target, method) -> ClassActivation:
     with torch.no_grad():
         activations, cell_lengths = classifier.activations(feats, lengths)
         logits = classifier.pooled_logits(activations, cell_lengths)
         target = _target(logits, target)
         cells = cell_lengths.clamp_min(1) * activations.size(3)
-        alpha = classifier.linear_weight[target] / cells[:, None]
+        weight = target @ classifier.linear_weight if target.dim() > 1 else classifier.linear_weight[target]
+        alpha = weight / cells[:, None]  # the gradient at each valid cell
+        if method == "layer_cam":
+            alpha = alpha.relu()
+        elif method == "grad_cam_plus_plus":
+            alpha = cells[:, None] * alpha.relu() / (2 + alpha.relu() * activations.sum(dim=(2, 3)))
         cam = torch.einsum("bc,bctf->btf", alpha, activations).relu_()
-    return ClassActivation(cam, cell_lengths, classifier.stride, logits, target)
+    return ClassActivation(cam, cell_lengths, classifier.stride, logits, _class(target))
 
 
-def _by_gradient(classifier, feats, lengths, target, layer) -> ClassActivation:
+def _by_gradient(classifier, feats, lengths, target, method, layer) -> ClassActivation:
     seen: list[Tensor] = []
 
     def cut(module, inputs, output):
+        # A block may give its lengths as well.
+        maps, *rest = output if isinstance(output, tuple) else (output,)
         # The graph begins here: what lies before the layer is neither stored nor differentiated.
-        seen.append(output.detach().clone().requires_grad_())
-        return seen[-1].clone()  # a leaf would refuse an in-place ReLU behind it
+        seen.append(maps.detach().clone().requires_grad_())
+        leaf = seen[-1].clone()  # a leaf would refuse an in-place ReLU behind it
+        return (leaf, *rest) if rest else leaf
 
     # A tensor made in inference mode may not enter a graph; a clone made outside of it may.
     with torch.inference_mode(False), torch.enable_grad():
@@ -118,13 +185,13 @@ def _by_gradient(classifier, feats, lengths, target, layer) -> ClassActivation:
         if len(seen) != 1 or seen[0].dim() != 4:
             shapes = [tuple(output.shape) for output in seen]
             raise ValueError(
-                f"Grad-CAM needs a layer that runs once and gives (B, C, T', F'); "
+                f"a map needs a layer that runs once and gives (B, C, T', F'); "
                 f"{type(layer).__name__} gave {shapes}"
             )
         (activations,) = seen
         target = _target(logits.detach(), target)
-        score = logits.gather(1, target[:, None]).sum()
-        (gradient,) = torch.autograd.grad(score, activations)
+        score = logits * target if target.dim() > 1 else logits.gather(1, target[:, None])
+        (gradient,) = torch.autograd.grad(score.sum(), activations)
 
     with torch.no_grad():
         stride = (
@@ -133,19 +200,61 @@ def _by_gradient(classifier, feats, lengths, target, layer) -> ClassActivation:
         )
         cell_lengths = torch.div(lengths + stride[0] - 1, stride[0], rounding_mode="floor")
         valid = valid_frames(cell_lengths, activations.size(2))
-        cells = cell_lengths.clamp_min(1) * activations.size(3)
         # Cleared padding may still have a gradient: where cells are zero, not where they are none.
         padding = ~valid[:, None, :, None]
-        alpha = gradient.masked_fill(padding, 0.0).sum(dim=(2, 3)) / cells[:, None]
-        cam = torch.einsum("bc,bctf->btf", alpha, activations.detach()).relu_()
-        cam.masked_fill_(padding[:, 0], 0.0)
-    return ClassActivation(cam, cell_lengths, stride, logits.detach(), target)
+        gradient = gradient.masked_fill(padding, 0.0)
+        activations = activations.detach().masked_fill(padding, 0.0)
+        cells = cell_lengths.clamp_min(1) * activations.size(3)
+        cam = _WEIGH[method](activations, gradient, cells).relu_()
+    return ClassActivation(cam, cell_lengths, stride, logits.detach(), _class(target))
+
+
+def _grad_cam(activations: Tensor, gradient: Tensor, cells: Tensor) -> Tensor:
+    """(B, C, T', F') twice, (B,) -> (B, T', F'), before the ReLU; so the three that follow."""
+    alpha = gradient.sum(dim=(2, 3)) / cells[:, None]
+    return torch.einsum("bc,bctf->btf", alpha, activations)
+
+
+def _grad_cam_plus_plus(activations: Tensor, gradient: Tensor, cells: Tensor) -> Tensor:
+    total = activations.sum(dim=(2, 3), keepdim=True)
+    positive = gradient.relu()
+    # Below a layer without a ReLU the sum may be negative; the paper's activations are not.
+    alpha = (positive / (2 + positive * total.clamp_min(0.0))).sum(dim=(2, 3))
+    return torch.einsum("bc,bctf->btf", alpha, activations)
+
+
+def _hires_cam(activations: Tensor, gradient: Tensor, cells: Tensor) -> Tensor:
+    return (gradient * activations).sum(dim=1)
+
+
+def _layer_cam(activations: Tensor, gradient: Tensor, cells: Tensor) -> Tensor:
+    return (gradient.relu() * activations).sum(dim=1)
+
+
+_WEIGH: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = dict(
+    zip(METHODS, (_grad_cam, _grad_cam_plus_plus, _hires_cam, _layer_cam), strict=True)
+)
+
+
+def _fuse(parts: Sequence[ClassActivation]) -> ClassActivation:
+    finest = min(parts, key=lambda part: part.stride)
+    size = (finest.map.size(1), finest.map.size(2))
+    maps = []
+    for part in parts:
+        ratio = tuple(max(1, coarse // fine) for coarse, fine in zip(part.stride, finest.stride))
+        low = scale01(part.map, part.lengths)
+        maps.append(upsample(low, part.lengths, finest.lengths, size, ratio))
+    return finest._replace(map=torch.stack(maps).mean(dim=0))
 
 
 def _target(logits: Tensor, target: Tensor | Choose | None) -> Tensor:
     if target is None:
-        return logits.argmax(dim=-1)
+        return predicted(logits)
     return target(logits) if callable(target) else target.to(logits.device)
+
+
+def _class(target: Tensor) -> Tensor:
+    return target.argmax(dim=-1) if target.dim() > 1 else target
 
 
 def _stride(size: int, cells: int) -> int:
@@ -158,93 +267,20 @@ def _stride(size: int, cells: int) -> int:
     return stride
 
 
-def valid_frames(lengths: Tensor, size: int) -> Tensor:
-    """(B,) -> (B, size), true at the frames of each utterance and false in its padding."""
-    return torch.arange(size, device=lengths.device) < lengths[:, None]
-
-
-def upsample(
-    low: Tensor,
-    low_lengths: Tensor,
-    lengths: Tensor,
-    size: tuple[int, int],
-    stride: tuple[int, int],
-    centre: Sequence[float] = (0.0, 0.0),
-) -> Tensor:
-    """Bring maps to the resolution of the features, linearly in time and frequency.
-
-    Cell i lies at frame `centre + i * stride`. Beyond the first and last centres of an utterance
-    its nearest cell is repeated, so neither padding nor other utterances have a say in its map.
-
-    Args:
-        low: (B, T', F').
-        low_lengths: (B,), valid cells in time.
-        lengths: (B,), valid frames.
-        size: (T, F) of the result.
-        stride: frames and mel bins that a cell stands for.
-        centre: frame and mel bin that cell 0 is centred on. It is 0 for convolutions whose kernels
-            are padded by half their width, however they stride: cell i hears as much before frame
-            i * stride as after it. (stride - 1) / 2, which image libraries take for granted (as
-            `torch.nn.functional.interpolate`), would lay a map half a cell too late and too high.
-
-    Returns:
-        (B, T, F), zero in padding.
-    """
-    time, frequency = size
-    lengths, low_lengths = lengths.to(low.device), low_lengths.to(low.device)
-    last = (low_lengths - 1).clamp_min(0)[:, None]
-    at = (torch.arange(time, device=low.device) - centre[0]) / stride[0]
-    at = torch.minimum(at.clamp_min(0.0), last)  # (B, T), in cells
-    before = at.long()
-    after = torch.minimum(before + 1, last)
-
-    def row(index: Tensor) -> Tensor:
-        return low.gather(1, index[:, :, None].expand(-1, -1, low.size(2)))
-
-    in_time = torch.lerp(row(before), row(after), (at - before).to(low.dtype)[:, :, None])
-    in_time = in_time.masked_fill(~valid_frames(lengths, time)[:, :, None], 0.0)
-    bands = _interpolation(low.size(2), frequency, stride[1], centre[1]).to(low)
-    return in_time @ bands
-
-
-def _interpolation(cells: int, size: int, stride: int, centre: float) -> Tensor:
-    """(cells, size): column f holds the weights of the cells around position f."""
-    at = ((torch.arange(size) - centre) / stride).clamp(0.0, cells - 1)
-    distance = (at[None, :] - torch.arange(cells)[:, None]).abs()
-    return (1.0 - distance).clamp_min(0.0)
-
-
-def scale01(maps: Tensor, lengths: Tensor) -> Tensor:
-    """Scale each map to [0, 1] over its utterance's own frames.
-
-    Args:
-        maps: (B, T, F).
-        lengths: (B,), valid frames.
-
-    Returns:
-        (B, T, F), zero in padding; a map that is the same everywhere becomes zero.
-    """
-    valid = valid_frames(lengths.to(maps.device), maps.size(1))[:, :, None]
-    low = maps.masked_fill(~valid, torch.inf).amin(dim=(1, 2), keepdim=True)
-    high = maps.masked_fill(~valid, -torch.inf).amax(dim=(1, 2), keepdim=True)
-    spread = high - low
-    flat = spread <= torch.finfo(maps.dtype).eps * high.abs()
-    scaled = (maps - low) / spread.masked_fill(flat, 1.0)
-    return scaled.masked_fill(flat | ~valid, 0.0)
-
-
 def saliency_map(
     classifier: PooledClassifier,
     feats: Tensor,
     lengths: Tensor,
     target: Tensor | Choose | None = None,
+    method: str = "grad_cam",
+    layer: Layer | Sequence[Layer] | None = None,
 ) -> tuple[Tensor, ClassActivation]:
-    """Grad-CAM of the last convolution, scaled to [0, 1] and upsampled to the features.
+    """`class_activation`, scaled to [0, 1] and upsampled to the features.
 
     Returns:
         (B, T, F) in [0, 1], zero in padding; and the map that it was made of.
     """
-    cam = grad_cam(classifier, feats, lengths, target)
+    cam = class_activation(classifier, feats, lengths, target, method, layer)
     # Scaled first, where there is little to scale: cells are centred on frames and bins, so that
     # the lowest and highest values are the same before and after.
     low = scale01(cam.map, cam.lengths)
