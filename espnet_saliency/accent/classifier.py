@@ -14,6 +14,7 @@ import yaml
 from torch import Tensor, nn
 
 from espnet_saliency.accent.features import FeatureSettings
+from espnet_saliency.accent.fusion import fold_batch_norm
 from espnet_saliency.accent.normalize import MaskedUtteranceMVN
 from espnet_saliency.accent.resnet import mask_padding
 from espnet_saliency.errors import UserError
@@ -94,7 +95,9 @@ class AccentClassifier(nn.Module):
             raise UserError(
                 f"{weights_file}: weights do not fit {config_file}: {reason}"
             ) from error
-        return cls(model, _digest(config, weights), name=str(path))
+        classifier = cls(model, _digest(config, weights), name=str(path))
+        fold_batch_norm(classifier.encoder)
+        return classifier
 
     def train(self, mode: bool = True) -> AccentClassifier:
         """Stays in evaluation mode, whatever `mode` a module that holds it passes on."""
