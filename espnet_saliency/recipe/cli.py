@@ -45,11 +45,17 @@ def _run(arguments: list[str]) -> int:
     given = load_options(arguments)
     require_espnet()
     # These need torch: a mistake in the options is told without it.
+    from espnet_saliency.recipe.extra_sets import check_extra_sets
     from espnet_saliency.recipe.jobs import JobFailed
     from espnet_saliency.recipe.stages import define_stages
+    from espnet_saliency.recipe.stages_data import FS
     from espnet_saliency.recipe.steps import check_order, run_stages
 
     options = given.recipe
+    if options.leave_one_accent_out:
+        from espnet_saliency.recipe.leave_one_out import leave_one_out
+
+        return leave_one_out(arguments, given, _run)
     stages = define_stages(given)
     chosen = [stages[n] for n in range(options.stage, options.stop_stage + 1)]
     if options.dry_run:
@@ -63,6 +69,8 @@ def _run(arguments: list[str]) -> int:
                     print(f"    {command}")
         return 0
     check_order(chosen, TITLES)
+    if options.stop_stage >= 3:
+        check_extra_sets(given, FS)
     print(f"{given.folder.parent.name}: stages {options.stage} to {options.stop_stage}, arms {' '.join(options.arms)}")
     try:
         run_stages(chosen, say)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from espnet_saliency.recipe.conditions import decoded_sets
+from espnet_saliency.recipe.extra_sets import ExtraSet, find_extra_sets
 from espnet_saliency.recipe.options import RecipeOptions
 
 
@@ -27,6 +29,38 @@ class Layout:
             dict.fromkeys([self.train_set, self.options.valid_set, *self.options.test_sets])
         )
 
+    @property
+    def decoded_sets(self) -> tuple[str, ...]:
+        """What is decoded and scored: the test sets, each followed by its copies under conditions, and extra ones."""
+        own = (one.name for one in decoded_sets(self.options))
+        return (*own, *(extra.name for extra in self.extra_test_sets))
+
+    @property
+    def extra_test_sets(self) -> tuple[ExtraSet, ...]:
+        """Sets of other recipes that are decoded and scored too."""
+        return find_extra_sets(self.options)["extra_test_sets"]
+
+    @property
+    def test_sets(self) -> tuple[str, ...]:
+        """The test sets as they are, the extra ones included."""
+        return (*self.options.test_sets, *(extra.name for extra in self.extra_test_sets))
+
+    @property
+    def extra_train_sets(self) -> tuple[ExtraSet, ...]:
+        """Sets of other recipes that are trained on too."""
+        return find_extra_sets(self.options)["extra_train_sets"]
+
+    @property
+    def _joined(self) -> str:
+        """What the extra training sets add to names: runs with and without them stand side by side."""
+        names = [extra.name for extra in self.extra_train_sets]
+        return f"_with_{'_'.join(names)}" if names else ""
+
+    @property
+    def joined_train_set(self) -> str:
+        """What tokens, models and classifier learn from: the training set with the extra ones."""
+        return self.train_set + self._joined
+
     def data(self, name: str) -> Path:
         """Data directory of a set."""
         return self.options.datadir / name
@@ -46,7 +80,9 @@ class Layout:
         """Folder of tokens.txt and bpe.model."""
         kind = self.options.token_type
         name = f"bpe_unigram{self.options.nbpe}" if kind == "bpe" else kind
-        return self.options.datadir / "token_list" / name
+        if model := self.options.pretrained_model:
+            name = f"pretrained_{model.parent.name if model.suffix == '.pth' else model.name}"
+        return self.options.datadir / "token_list" / (name + self._joined)
 
     @property
     def token_list(self) -> Path:
@@ -63,12 +99,27 @@ class Layout:
         return "_sp" if self.options.speed_perturb_factors else ""
 
     @property
+    def _text_tag(self) -> str:
+        start = "_pretrained" if self.options.pretrained_model else ""
+        return f"{self.options.lang}_{self.tokens}{start}{self._joined}"
+
+    @property
+    def lm_stats(self) -> Path:
+        """The language model's training text and the lengths of its sentences."""
+        return self.options.expdir / f"lm_stats_{self._text_tag}"
+
+    @property
+    def lm_exp(self) -> Path:
+        """Experiment of the language model."""
+        return self.options.expdir / f"lm_{self.options.lm_config.stem}_{self._text_tag}"
+
+    @property
     def accent_exp(self) -> Path:
         """Experiment of the accent classifier: the recipe's own, or the one given."""
         if self.options.classifier:
             return self.options.classifier
         name = self.options.accent_config.stem
-        return self.options.expdir / f"accent_{name}_raw{self._speed}"
+        return self.options.expdir / f"accent_{name}_raw{self._speed}{self._joined}"
 
     @property
     def saliency_exp(self) -> Path:
@@ -77,7 +128,8 @@ class Layout:
 
     @property
     def _data_tag(self) -> str:
-        return f"raw_{self.options.lang}_{self.tokens}{self._speed}"
+        start = "_pretrained" if self.options.pretrained_model else ""
+        return f"raw_{self.options.lang}_{self.tokens}{self._speed}{start}{self._joined}"
 
     @property
     def asr_stats(self) -> Path:
@@ -94,6 +146,8 @@ class Layout:
         """Decoding of one set by one arm: text and scores."""
         tag = self.options.inference_config.stem
         model = self.options.inference_asr_model.removesuffix(".pth")
+        if self.options.use_lm:
+            tag += f"_lm_{self.lm_exp.name}_{self.options.inference_lm.removesuffix('.pth')}"
         return self.asr_exp(arm) / f"{tag}_asr_model_{model}" / name
 
     @property

@@ -17,6 +17,8 @@ import yaml
 
 from espnet_saliency import corpora
 from espnet_saliency.errors import UserError
+from espnet_saliency.recipe.conditions import check_conditions
+from espnet_saliency.recipe.pretrained import Pretrained
 from espnet_saliency.scoring.normalize import POLICIES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,6 +58,18 @@ class RecipeOptions:
     """Set that chooses the best epoch."""
     test_sets: tuple[str, ...] = ("test",)
     """Sets to decode and score; none named: all test sets of the corpus."""
+    extra_train_sets: tuple[str, ...] = ()
+    """Prepared sets of other recipes to train on as well, e.g. "edacc:train_sp", or folders …/dump/raw/<set>."""
+    extra_test_sets: tuple[str, ...] = ()
+    """Prepared sets of other recipes to decode and score as well, e.g. "edacc:test commonaccent:test"."""
+    leave_one_accent_out: bool = False
+    """Run the recipe once for each accent of the training set with that accent unseen, and collect the results."""
+    conditions: tuple[str, ...] = ("clean",)
+    """How each of test_sets is heard: "clean noise_20 noise_0 reverb babble_10", the numbers SNRs in dB."""
+    noise_dir: Path | None = None
+    """Noises for noise_<dB>: MUSAN, or any folder of audio; none: made, with the spectrum of speech."""
+    rir_dir: Path | None = None
+    """Room impulse responses for reverb: RIRS_NOISES, or any folder of audio; none: simulated."""
     has_accents: bool = True
     """Whether the corpus labels accents; where it does not, the classifier comes by --classifier."""
     max_reject: float = 0.01
@@ -71,7 +85,13 @@ class RecipeOptions:
     nbpe: int = 500
     """Number of bpe tokens."""
     use_lm: bool = False
-    """Train a language model and decode with it (not available yet)."""
+    """Train a language model (stage 6) and decode with it, at the lm_weight of inference_config."""
+    lm_config: Path = Path("conf/train_lm.yaml")
+    """ESPnet configuration of the language model (lm task)."""
+    lm_train_text: Path | None = None
+    """More text for the language model besides the training set's: one sentence a line, plain or .gz."""
+    inference_lm: str = "valid.loss.ave.pth"
+    """Model file of the language model to decode with."""
 
     accent_config: Path = Path("conf/train_accent_resnet.yaml")
     """ESPnet configuration of the accent classifier (cls task)."""
@@ -79,6 +99,8 @@ class RecipeOptions:
     """Accent classifier trained elsewhere: its experiment folder; stages 7 and 8 are then left out."""
     asr_config: Path = Path("conf/train_asr_conformer.yaml")
     """ESPnet configuration of the recogniser, without augmentation."""
+    pretrained_model: Path | None = None
+    """Trained recogniser that every arm starts from: an ESPnet experiment folder or a .pth beside its config.yaml."""
     inference_config: Path = Path("conf/decode_asr.yaml")
     """ESPnet configuration of decoding."""
     inference_asr_model: str = "valid.acc.ave.pth"
@@ -117,6 +139,10 @@ class Options:
     """egs2/<corpus>/asr1."""
     command: str
     """The command line, for reports."""
+    pretrained: Pretrained | None = None
+    """What --pretrained_model names; None too where it is not there, or stage 5 and later are not asked for."""
+    typed: frozenset[str] = frozenset()
+    """Names of the options that the command line gives."""
 
 
 def find_config(name: str | Path, places: Sequence[Path]) -> Path:
@@ -191,9 +217,30 @@ def load_options(arguments: list[str]) -> Options:
     corpus_options = _absolute_of_corpus(build(module.Options), folder, given, recipe.corpus_dir)
     if not recipe.test_sets:
         recipe = dataclasses.replace(recipe, test_sets=_all_test_sets(recipe, module, corpus_options))
+    pretrained = None
+    # Preparing the data needs no model; that a later stage misses it is said where it is defined.
+    if recipe.pretrained_model and recipe.stop_stage >= 5 and recipe.pretrained_model.exists():
+        pretrained = Pretrained.find(recipe.pretrained_model)
+        recipe = _with_tokens_of(pretrained, recipe, given)
     _check(recipe)
     command = " ".join(["./run.sh", *(f"'{a}'" if " " in a or not a else a for a in arguments)])
-    return Options(recipe, corpus_options, folder, command)
+    return Options(recipe, corpus_options, folder, command, pretrained, frozenset(given))
+
+
+def _with_tokens_of(
+    pretrained: Pretrained, recipe: RecipeOptions, given: typing.Container[str]
+) -> RecipeOptions:
+    """The options with the kind and number of the model's tokens: those of a file give way, those typed do not."""
+    changes: dict[str, Any] = {"token_type": pretrained.token_type}
+    if pretrained.token_type == "bpe":
+        changes["nbpe"] = len(pretrained.tokens)
+    for name, value in changes.items():
+        if name in given and getattr(recipe, name) != value:
+            raise UserError(
+                f"--{name} {getattr(recipe, name)}: --pretrained_model {pretrained.given} has {pretrained.kind}: "
+                f"leave --{name} out, or give --pretrained_model none"
+            )
+    return dataclasses.replace(recipe, **changes)
 
 
 def _all_test_sets(recipe: RecipeOptions, module: types.ModuleType, corpus_options: Any) -> tuple[str, ...]:
@@ -273,12 +320,16 @@ def _absolute(options: RecipeOptions, folder: Path, given: typing.Container[str]
         return Path.cwd() if name in given else folder
 
     changes: dict[str, Any] = {}
-    for name in ("accent_config", "asr_config", "inference_config"):
+    for name in ("accent_config", "asr_config", "inference_config", "lm_config"):
         changes[name] = find_config(getattr(options, name), [place(name), folder, ROOT])
-    for name in ("datadir", "dumpdir", "expdir", "corpus_dir", "classifier"):
+    folders = ("datadir", "dumpdir", "expdir", "corpus_dir", "classifier", "pretrained_model", "noise_dir", "rir_dir")
+    for name in (*folders, "lm_train_text"):
         value = getattr(options, name)
         if value is not None:
             changes[name] = (place(name) / value.expanduser()).absolute()
+    for name in ("extra_train_sets", "extra_test_sets"):
+        words = getattr(options, name)
+        changes[name] = tuple(str(place(name) / Path(word).expanduser()) if "/" in word else word for word in words)
     return dataclasses.replace(options, **changes)
 
 
@@ -311,10 +362,8 @@ def _check(options: RecipeOptions) -> None:
         options.stage <= options.stop_stage,
         f"--stage {options.stage} lies after --stop_stage {options.stop_stage}: nothing to run",
     )
-    require(
-        not options.use_lm,
-        "--use_lm true: stage 6 (language model) is not available yet; leave --use_lm out",
-    )
+    if options.use_lm:
+        _check_lm(options)
     for name in ("nj", "inference_nj", "num_nodes", "nbpe", "bootstrap_draws"):
         value = getattr(options, name)
         require(value >= 1, f"--{name} {value}: must be 1 or more")
@@ -364,3 +413,17 @@ def _check(options: RecipeOptions) -> None:
             name.replace("_", "").replace("-", "").replace(".", "").isalnum(),
             f"{name!r} becomes a folder's name: use letters, digits, '_', '-' and '.'",
         )
+    check_conditions(options)
+
+
+def _check_lm(options: RecipeOptions) -> None:
+    """A language model has a say in decoding, and the text that it learns from is there."""
+    # 1.0 is what ESPnet takes where the configuration does not say.
+    weight = read_yaml(options.inference_config).get("lm_weight", 1.0)
+    if not isinstance(weight, (int, float)) or weight <= 0:
+        raise UserError(
+            f"--use_lm true: {options.inference_config} sets lm_weight {weight}, so the language model would have "
+            "no say: set a weight above 0 there, e.g. 0.3, or leave --use_lm out"
+        )
+    if options.lm_train_text and not options.lm_train_text.is_file():
+        raise UserError(f"--lm_train_text {options.lm_train_text}: no such file: give text, one sentence a line")

@@ -10,6 +10,7 @@ from espnet_saliency.accent.classifier import MODEL_FILES
 from espnet_saliency.recipe.arms import Arm
 from espnet_saliency.recipe.layout import Layout
 from espnet_saliency.recipe.options import Options, RecipeOptions
+from espnet_saliency.recipe.pretrained import Pretrained
 from espnet_saliency.recipe.steps import Step, digest
 
 
@@ -47,6 +48,11 @@ def classifier_digests(folder: Path) -> dict[str, str | None]:
     # The first model file that is there is the one that is loaded.
     weights = [name for name in MODEL_FILES if (folder / name).exists()][:1]
     return {name: digest_if_there(folder / name) for name in ("config.yaml", *weights)}
+
+
+def pretrained_digests(pretrained: Pretrained) -> dict[str, str]:
+    """Digests of a recogniser to start from: configuration, weights, SentencePiece model, statistics."""
+    return {path.name: digest(path) for path in pretrained.files}
 
 
 def digest_if_there(path: Path) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from espnet_saliency.recipe import stages_accent, stages_asr, stages_data, stages_score
+from espnet_saliency.recipe import stages_accent, stages_asr, stages_data, stages_lm, stages_score
 from espnet_saliency.recipe.arms import load_arms
 from espnet_saliency.recipe.layout import Layout
 from espnet_saliency.recipe.options import Options
@@ -25,7 +25,7 @@ def define_stages(given: Options) -> dict[int, Stage]:
         stages_data.stage_3(recipe),
         stages_data.stage_4(recipe),
         stages_data.stage_5(recipe),
-        Stage(6, TITLES[6], note="no language model asked for"),
+        stages_lm.stage_6(recipe),
         stages_accent.stage_7(recipe),
         stages_accent.stage_8(recipe),
         stages_accent.stage_9(recipe),

@@ -53,7 +53,7 @@ def stage_7(recipe: Recipe) -> Stage:
             folder=layout.accent_exp,
             owns_folder=True,
             inputs={"config": config, "seed": options.seed},
-            needs=recipe.needs(4, [layout.train_set, options.valid_set]),
+            needs=recipe.needs(4, [layout.joined_train_set, options.valid_set]),
             outputs=(layout.accent_exp / "config.yaml", layout.accent_exp / "valid.acc.ave.pth"),
             commands=(job.command,),
             run=partial(_train_classifier, recipe, job, config),
@@ -85,7 +85,7 @@ def _train_classifier(recipe: Recipe, job: Job, config: dict) -> None:
     options, layout = recipe.options, recipe.layout
     folder = layout.accent_exp
     data = write_training_data(
-        layout.dump(layout.train_set), layout.dump(options.valid_set), folder / "data"
+        layout.dump(layout.joined_train_set), layout.dump(options.valid_set), folder / "data"
     )
     say(f"  classes: {', '.join(data.accents)}")
     if data.left_out:
@@ -122,14 +122,14 @@ def stage_8(recipe: Recipe) -> Stage:
 
 
 def _set_steps(recipe: Recipe) -> tuple[Step, ...]:
-    return (recipe.step(4, recipe.options.valid_set), *recipe.needs(3, recipe.options.test_sets))
+    return (recipe.step(4, recipe.options.valid_set), *recipe.needs(3, recipe.layout.test_sets))
 
 
 def _evaluate(recipe: Recipe, folder: Path) -> None:
     options, layout = recipe.options, recipe.layout
     sets = {
         name: layout.dump(name)
-        for name in (options.valid_set, *options.test_sets)
+        for name in (options.valid_set, *layout.test_sets)
         if (layout.dump(name) / "utt2accent").exists()
     }
     if not sets:
@@ -181,7 +181,7 @@ def stage_9(recipe: Recipe) -> Stage:
 def _explain(recipe: Recipe, folder: Path) -> None:
     options, layout = recipe.options, recipe.layout
     # Test sets first: the classifier has not heard their speakers.
-    sets = [layout.dump(name) for name in (*options.test_sets, options.valid_set)]
+    sets = [layout.dump(name) for name in (*layout.test_sets, options.valid_set)]
     call_in_fork(
         explain_classifier,
         *(layout.accent_exp, sets, folder, _device(options), options.seed),

@@ -13,15 +13,18 @@ from espnet_saliency.datadir.kaldi import read_table
 from espnet_saliency.files import atomic_dir, atomic_file
 from espnet_saliency.progress import say
 from espnet_saliency.recipe.arms import Arm
+from espnet_saliency.recipe.extra_sets import needs_of
 from espnet_saliency.recipe.jobs import (
     Job,
     TrainingWatch,
+    call_in_fork,
     count_progress,
     mend_checkpoint,
     run_job,
     run_jobs,
 )
-from espnet_saliency.recipe.options import read_yaml
+from espnet_saliency.recipe.options import RecipeOptions, read_yaml
+from espnet_saliency.recipe.pretrained_fit import check_fit
 from espnet_saliency.recipe.recipe import Recipe, classifier_digests
 from espnet_saliency.recipe.steps import Stage, Step
 from espnet_saliency.recipe.titles import TITLES
@@ -38,8 +41,10 @@ def stage_10(recipe: Recipe) -> Stage:
             folder=layout.asr_stats,
             owns_folder=True,
             inputs={"frontend": base.get("frontend", "default"), "frontend_conf": base.get("frontend_conf")},
+            # The pretrained model's digests are among the inputs of "tokens".
             needs=(
-                *recipe.needs(4, [layout.train_set, options.valid_set]),
+                *needs_of(recipe, 4, layout.joined_train_set),
+                recipe.step(4, options.valid_set),
                 recipe.step(5, "tokens"),
             ),
             outputs=(layout.asr_stats / "train" / "feats_stats.npz",),
@@ -59,9 +64,9 @@ def _stats_jobs(recipe: Recipe, base: dict) -> list[Job]:
             (
                 "--collect_stats", "true",
                 "--config", str(logs / "config.yaml"),
-                *_text_arguments(recipe),
+                *text_arguments(recipe),
                 "--output_dir", str(logs / f"stats.{n}"),
-                *_data_arguments(recipe, "train", layout.train_set),
+                *_data_arguments(recipe, "train", layout.joined_train_set),
                 *_data_arguments(recipe, "valid", options.valid_set),
                 "--train_shape_file", str(logs / f"train.{n}.scp"),
                 "--valid_shape_file", str(logs / f"valid.{n}.scp"),
@@ -77,7 +82,7 @@ def _collect_stats(recipe: Recipe, base: dict) -> None:
     folder = layout.asr_stats
     logs = folder / "logdir"
     total = 0
-    for mode, name in (("train", layout.train_set), ("valid", options.valid_set)):
+    for mode, name in (("train", layout.joined_train_set), ("valid", options.valid_set)):
         rows = list(read_table(layout.dump(name) / "wav.scp").items())
         total += len(rows)
         for n in range(options.nj):
@@ -92,12 +97,21 @@ def _collect_stats(recipe: Recipe, base: dict) -> None:
     for n in range(1, options.nj + 1):
         aggregate += ["--input_dir", str(logs / f"stats.{n}")]
     run_job(Job("espnet2.bin.aggregate_stats_dirs", tuple(aggregate), logs / "aggregate.log"))
+    pretrained = recipe.given.pretrained
+    if pretrained and pretrained.stats:
+        # The weights expect the features as they were normalised; of this corpus the shapes alone are taken.
+        pretrained.write_stats(folder / "train" / "feats_stats.npz")
+        say(f"  mean and variance of the features are the pretrained model's: {pretrained.stats}")
+    write_text_shapes(recipe, folder)
 
-    vocabulary = len(layout.token_list.read_text(encoding="utf-8").splitlines())
+
+def write_text_shapes(recipe: Recipe, folder: Path) -> None:
+    """Add the size of the vocabulary to the text shapes that statistics have left in `folder`."""
+    vocabulary = len(recipe.layout.token_list.read_text(encoding="utf-8").splitlines())
     for mode in ("train", "valid"):
         # ESPnet's batch sampler counts the vocabulary as the second dimension of a text.
         shapes = read_table(folder / mode / "text_shape")
-        with atomic_file(folder / mode / f"text_shape.{options.token_type}") as handle:
+        with atomic_file(folder / mode / f"text_shape.{recipe.options.token_type}") as handle:
             handle.writelines(f"{utt} {length},{vocabulary}\n" for utt, length in shapes.items())
 
 
@@ -138,12 +152,12 @@ def _train_job(recipe: Recipe, arm: Arm) -> Job:
     text_shape = f"text_shape.{options.token_type}"
     arguments = [
         "--config", str(folder / "train.yaml"),
-        *_text_arguments(recipe),
+        *text_arguments(recipe),
         "--resume", "true",
         "--seed", str(arm.seed),
         "--ngpu", str(options.ngpu),
         "--output_dir", str(folder),
-        *_data_arguments(recipe, "train", layout.train_set),
+        *_data_arguments(recipe, "train", layout.joined_train_set),
         *_data_arguments(recipe, "valid", options.valid_set),
         "--train_shape_file", str(stats / "train" / "speech_shape"),
         "--train_shape_file", str(stats / "train" / text_shape),
@@ -153,23 +167,34 @@ def _train_job(recipe: Recipe, arm: Arm) -> Job:
     if arm.config.get("normalize", "global_mvn") == "global_mvn":
         arguments += ["--normalize", "global_mvn"]
         arguments += ["--normalize_conf", f"stats_file={stats / 'train' / 'feats_stats.npz'}"]
-    prefix: tuple[str, ...] = ()
-    if options.ngpu > 1 or options.num_nodes > 1:
-        arguments += ["--multiprocessing_distributed", "true"]
-    if options.num_nodes > 1:
-        arguments += ["--dist_launcher", "slurm"]
-        prefix = ("srun", "--nodes", str(options.num_nodes), "--ntasks-per-node", "1")
+    if options.pretrained_model:
+        weights = recipe.given.pretrained.weights if recipe.given.pretrained else options.pretrained_model
+        arguments += ["--init_param", str(weights)]
+    distributed, prefix = machines(options)
     return Job(
         "espnet2.bin.asr_train",
-        tuple(arguments),
+        (*arguments, *distributed),
         log=folder / "train.log",
         spawn=options.ngpu > 1,
         prefix=prefix,
     )
 
 
+def machines(options: RecipeOptions) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Arguments of a training on several GPUs or machines, and what starts it there."""
+    if options.num_nodes > 1:
+        start = ("srun", "--nodes", str(options.num_nodes), "--ntasks-per-node", "1")
+        return ("--multiprocessing_distributed", "true", "--dist_launcher", "slurm"), start
+    if options.ngpu > 1:
+        return ("--multiprocessing_distributed", "true"), ()
+    return (), ()
+
+
 def _train(recipe: Recipe, arm: Arm) -> None:
     folder = recipe.layout.asr_exp(arm.name)
+    if recipe.given.pretrained:
+        # Seen in stage 5 already; the configuration may have changed since.
+        call_in_fork(check_fit, recipe.given.pretrained, arm.config, recipe.options.asr_config)
     _write_config(folder / "train.yaml", arm.config)
     mend_checkpoint(folder)
     job = _train_job(recipe, arm)
@@ -184,9 +209,12 @@ def _train(recipe: Recipe, arm: Arm) -> None:
 def stage_12(recipe: Recipe) -> Stage:
     """Decoding of every test set by every arm, in `inference_nj` processes."""
     layout, options = recipe.layout, recipe.options
+    config = read_yaml(options.inference_config)
+    if not options.use_lm:
+        config.pop("lm_weight", None)  # the weight of nothing
     steps = []
     for arm in recipe.arms:
-        for name in options.test_sets:
+        for name in layout.decoded_sets:
             folder = layout.decode(arm.name, name)
             steps.append(
                 recipe.add(
@@ -196,10 +224,11 @@ def stage_12(recipe: Recipe) -> Stage:
                         folder=folder,
                         owns_folder=True,
                         inputs={
-                            "config": read_yaml(options.inference_config),
+                            "config": config,
                             "model": options.inference_asr_model,
+                            **_lm_inputs(options),
                         },
-                        needs=(recipe.step(11, arm.name), recipe.step(3, name)),
+                        needs=(recipe.step(11, arm.name), *needs_of(recipe, 3, name), *_lm_steps(recipe)),
                         outputs=(folder / "text",),
                         commands=tuple(job.command for job in _decode_jobs(recipe, arm, name)),
                         run=partial(_decode, recipe, arm, name),
@@ -207,6 +236,24 @@ def stage_12(recipe: Recipe) -> Stage:
                 )
             )
     return Stage(12, TITLES[12], tuple(steps))
+
+
+def _lm_steps(recipe: Recipe) -> tuple[Step, ...]:
+    return (recipe.step(6, "lm"),) if recipe.options.use_lm else ()
+
+
+def _lm_inputs(options: RecipeOptions) -> dict[str, str]:
+    return {"lm": options.inference_lm} if options.use_lm else {}
+
+
+def _lm_arguments(recipe: Recipe) -> tuple[str, ...]:
+    layout, options = recipe.layout, recipe.options
+    if not options.use_lm:
+        return ()
+    return (
+        "--lm_train_config", str(layout.lm_exp / "config.yaml"),
+        "--lm_file", str(layout.lm_exp / options.inference_lm),
+    )  # fmt: skip
 
 
 def _decode_jobs(recipe: Recipe, arm: Arm, name: str) -> list[Job]:
@@ -222,6 +269,7 @@ def _decode_jobs(recipe: Recipe, arm: Arm, name: str) -> list[Job]:
                 "--data_path_and_name_and_type", f"{logs / f'wav.{n}.scp'},speech,sound",
                 "--asr_train_config", str(experiment / "inference.yaml"),
                 "--asr_model_file", str(experiment / options.inference_asr_model),
+                *_lm_arguments(recipe),
                 "--output_dir", str(logs / f"output.{n}"),
             ),
             log=logs / f"asr_inference.{n}.log",
@@ -264,7 +312,7 @@ def _count(log: Path, mark: bytes) -> int:
 
 
 def stage_15(recipe: Recipe) -> Stage:
-    """Each recogniser as a zip that plain ESPnet loads, without this package."""
+    """Each recogniser as a zip that plain ESPnet loads, without this package; the language model in it too."""
     layout, options = recipe.layout, recipe.options
     steps = []
     for arm in recipe.arms:
@@ -277,8 +325,8 @@ def stage_15(recipe: Recipe) -> Stage:
                     stage=15,
                     name=arm.name,
                     folder=experiment,
-                    inputs={"model": options.inference_asr_model},
-                    needs=(recipe.step(11, arm.name),),
+                    inputs={"model": options.inference_asr_model, **_lm_inputs(options)},
+                    needs=(recipe.step(11, arm.name), *_lm_steps(recipe)),
                     outputs=(archive,),
                     commands=(job.command,),
                     run=partial(_pack, experiment, job),
@@ -296,6 +344,7 @@ def _pack_job(recipe: Recipe, arm: Arm, archive: Path) -> Job:
         "asr",
         "--asr_train_config", str(experiment / "pack" / "config.yaml"),
         "--asr_model_file", str(experiment / options.inference_asr_model),
+        *_lm_arguments(recipe),
         "--outpath", str(archive),
     ]  # fmt: skip
     if options.token_type == "bpe":
@@ -312,7 +361,8 @@ def _pack(experiment: Path, job: Job) -> None:
     say(f"  {job.arguments[job.arguments.index('--outpath') + 1]}")
 
 
-def _text_arguments(recipe: Recipe) -> list[str]:
+def text_arguments(recipe: Recipe) -> list[str]:
+    """The arguments of an ESPnet task that tell it the recipe's tokens."""
     layout, options = recipe.layout, recipe.options
     arguments = ["--use_preprocessor", "true", "--token_type", options.token_type]
     if options.token_type == "bpe":

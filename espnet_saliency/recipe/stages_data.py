@@ -17,7 +17,18 @@ from espnet_saliency.datadir.tokens import make_token_list
 from espnet_saliency.datadir.validate import validate_data_dir
 from espnet_saliency.errors import UserError
 from espnet_saliency.progress import duration, say
-from espnet_saliency.recipe.recipe import Recipe, digest_if_there
+from espnet_saliency.recipe.conditions import condition_steps
+from espnet_saliency.recipe.extra_sets import (
+    ExtraSet,
+    check_characters,
+    check_fits,
+    count_accents,
+    join_sets,
+    scoring_text,
+)
+from espnet_saliency.recipe.jobs import call_in_fork
+from espnet_saliency.recipe.pretrained_fit import check_fit, check_settings, count_unknown, most_common, not_there
+from espnet_saliency.recipe.recipe import Recipe, digest_if_there, pretrained_digests
 from espnet_saliency.recipe.steps import Stage, Step
 from espnet_saliency.recipe.titles import TITLES
 
@@ -134,7 +145,29 @@ def stage_3(recipe: Recipe) -> Stage:
                 )
             )
         )
-    return Stage(3, TITLES[3], tuple(steps))
+    steps += [_extra_test_step(recipe, extra) for extra in layout.extra_test_sets]
+    return Stage(3, TITLES[3], (*steps, *condition_steps(recipe)))
+
+
+def _extra_test_step(recipe: Recipe, extra: ExtraSet) -> Step:
+    """The tables of another recipe's set, to be tested on."""
+    target = recipe.layout.dump(extra.name)
+    return recipe.add(
+        Step(
+            stage=3,
+            name=extra.name,
+            folder=target,
+            inputs={"fs": FS, **extra.inputs()},
+            outputs=(target / "wav.scp",),
+            run=partial(_take_test_set, recipe, extra, target),
+        )
+    )
+
+
+def _take_test_set(recipe: Recipe, extra: ExtraSet, target: Path) -> None:
+    check_fits(extra, recipe.given, FS)
+    count = join_sets({extra.name: extra.folder}, target)[extra.name]
+    say(f"  {extra.name}: {count} utterances of {extra.folder}")
 
 
 def _format(recipe: Recipe, name: str, target: Path) -> None:
@@ -171,7 +204,39 @@ def stage_4(recipe: Recipe) -> Stage:
                 )
             )
         )
+    if layout.extra_train_sets:
+        steps.append(_join_step(recipe))
     return Stage(4, TITLES[4], tuple(steps))
+
+
+def _join_step(recipe: Recipe) -> Step:
+    """The training set together with those of other recipes."""
+    layout = recipe.layout
+    target = layout.dump(layout.joined_train_set)
+    return recipe.add(
+        Step(
+            stage=4,
+            name=layout.joined_train_set,
+            folder=target,
+            inputs={"fs": FS, "sets": {extra.name: extra.inputs() for extra in layout.extra_train_sets}},
+            needs=(recipe.step(4, layout.train_set),),
+            outputs=(target / "wav.scp",),
+            run=partial(_join, recipe, target),
+        )
+    )
+
+
+def _join(recipe: Recipe, target: Path) -> None:
+    layout = recipe.layout
+    for extra in layout.extra_train_sets:
+        check_fits(extra, recipe.given, FS)
+    sources = {extra.name: extra.folder for extra in layout.extra_train_sets}
+    counts = join_sets({layout.train_set: layout.dump(layout.train_set), **sources}, target)
+    parts = " + ".join(f"{name} {count}" for name, count in counts.items())
+    say(f"  {target.name}: {sum(counts.values())} utterances ({parts})")
+    accents = ", ".join(f"{accent} {count}" for accent, count in count_accents(target).items())
+    if accents:
+        say(f"  accents: {accents}")
 
 
 def _filter(recipe: Recipe, name: str) -> None:
@@ -191,30 +256,85 @@ def _filter(recipe: Recipe, name: str) -> None:
 
 
 def stage_5(recipe: Recipe) -> Stage:
-    """Tokens, from the training set's texts."""
+    """Tokens, from the training set's texts; or those of the pretrained model, which training starts from."""
     options, layout = recipe.options, recipe.layout
+    pretrained = recipe.given.pretrained
+    missing = options.pretrained_model and not pretrained
+    if pretrained:
+        check_settings(pretrained, recipe.arms[0].config, options.asr_config)
+    elif missing and options.stop_stage >= 5 and not options.dry_run:
+        raise not_there(options.pretrained_model, options.asr_config)
     inputs: dict = {"token_type": options.token_type}
     outputs = [layout.token_list]
     if options.token_type == "bpe":
         inputs["nbpe"] = options.nbpe
         outputs.append(layout.bpe_model)
+    if pretrained:
+        # Of weights and statistics too: stages 10 and 11, which take these, depend on this one.
+        inputs["pretrained_model"] = pretrained_digests(pretrained)
     step = recipe.add(
         Step(
             stage=5,
             name="tokens",
             folder=layout.token_dir,
             inputs=inputs,
-            needs=(recipe.step(4, layout.train_set),),
+            needs=(recipe.step(4, layout.joined_train_set),),
             outputs=tuple(outputs),
-            run=partial(_make_tokens, recipe),
+            run=partial(_take_tokens if pretrained else _make_tokens, recipe),
         )
     )
-    return Stage(5, TITLES[5], (step,))
+    steps = (step, *_character_steps(recipe))
+    if missing:
+        return Stage(5, TITLES[5], steps, note=f"the tokens of {options.pretrained_model}, not there yet")
+    return Stage(5, TITLES[5], steps)
+
+
+def _character_steps(recipe: Recipe) -> list[Step]:
+    """Can the tokens write what other recipes' sets hold? A test set's text counts as scoring sees it."""
+    layout = recipe.layout
+    sets = [(3, extra.name, scoring_text(extra, recipe.given), extra) for extra in layout.extra_test_sets]
+    if layout.extra_train_sets:
+        sets.append((4, layout.joined_train_set, "none", layout.extra_train_sets[0]))
+    steps = []
+    for stage, name, policy, extra in sets:
+        report = layout.dump(name) / "uncovered_characters.tsv"
+        where = f"--{extra.option} {' '.join(getattr(recipe.options, extra.option))}"
+        steps.append(
+            recipe.add(
+                Step(
+                    stage=5,
+                    name=name,
+                    folder=layout.dump(name),
+                    inputs={"scoring_text": policy},
+                    needs=(recipe.step(5, "tokens"), recipe.step(stage, name)),
+                    outputs=(report,),
+                    run=partial(_check_characters, recipe, name, policy, report, where),
+                )
+            )
+        )
+    return steps
+
+
+def _check_characters(recipe: Recipe, name: str, policy: str, report: Path, where: str) -> None:
+    layout = recipe.layout
+    text = layout.dump(name) / "text"
+    check_characters(text, layout.token_list, recipe.options.token_type, policy, report, where)
+
+
+def _take_tokens(recipe: Recipe) -> None:
+    options, layout, pretrained = recipe.options, recipe.layout, recipe.given.pretrained
+    text = layout.dump(layout.joined_train_set) / "text"
+    call_in_fork(check_fit, pretrained, recipe.arms[0].config, options.asr_config)
+    unknown, total = call_in_fork(count_unknown, pretrained, text)
+    pretrained.write_tokens(layout.token_dir)
+    say(f"  {pretrained.kind}, those of the pretrained model {pretrained.given}: {layout.token_list}")
+    if unknown:
+        say(f"  WARNING: {unknown.total()} of {total} tokens of {text} become <unk>: {most_common(unknown)}")
 
 
 def _make_tokens(recipe: Recipe) -> None:
     options, layout = recipe.options, recipe.layout
-    texts = (text for _, text in iter_table(layout.dump(layout.train_set) / "text"))
+    texts = (text for _, text in iter_table(layout.dump(layout.joined_train_set) / "text"))
     path = make_token_list(texts, layout.token_dir, options.token_type, options.nbpe)
     count = len(path.read_text(encoding="utf-8").splitlines())
     say(f"  {count} tokens: {path}")

@@ -7,11 +7,14 @@ from functools import partial
 from pathlib import Path
 
 from espnet_saliency.progress import say
+from espnet_saliency.recipe.conditions import decoded_sets
+from espnet_saliency.recipe.extra_sets import scoring_text
 from espnet_saliency.recipe.options import ROOT, RecipeOptions
 from espnet_saliency.recipe.recipe import Recipe
 from espnet_saliency.recipe.steps import Stage, Step
 from espnet_saliency.recipe.titles import TITLES
 from espnet_saliency.scoring.comparison import ArmDecode, compare, write_comparison
+from espnet_saliency.scoring.conditions import has_conditions, label_conditions, write_conditions
 from espnet_saliency.scoring.report import ReportInputs, write_report
 from espnet_saliency.scoring.score_folder import score_decode
 from espnet_saliency.scoring.sweep import Variant, write_sweep
@@ -23,7 +26,7 @@ def stage_13(recipe: Recipe) -> Stage:
     options, layout = recipe.options, recipe.layout
     steps = []
     for arm in recipe.arms:
-        for name in options.test_sets:
+        for name in layout.decoded_sets:
             folder = layout.decode(arm.name, name)
             steps.append(
                 recipe.add(
@@ -31,7 +34,7 @@ def stage_13(recipe: Recipe) -> Stage:
                         stage=13,
                         name=f"{arm.name}-{name}",
                         folder=folder,
-                        inputs={"scoring_text": options.scoring_text},
+                        inputs={"scoring_text": _scoring_text(recipe, name)},
                         needs=(recipe.step(12, f"{arm.name}-{name}"),),
                         outputs=(folder / "score_wer" / "result.txt", folder / "score_cer" / "result.txt"),
                         run=partial(_score, recipe, arm.name, name),
@@ -50,9 +53,15 @@ def stage_13(recipe: Recipe) -> Stage:
     return Stage(13, TITLES[13], (*steps, recipe.add(results)))
 
 
+def _scoring_text(recipe: Recipe, name: str) -> str:
+    """The text policy of a set: that of its own recipe, where it comes from another one."""
+    extra = next((extra for extra in recipe.layout.extra_test_sets if extra.name == name), None)
+    return scoring_text(extra, recipe.given) if extra else recipe.options.scoring_text
+
+
 def _score(recipe: Recipe, arm: str, name: str) -> None:
-    layout, options = recipe.layout, recipe.options
-    scores = score_decode(layout.decode(arm, name), layout.dump(name), options.scoring_text)
+    layout = recipe.layout
+    scores = score_decode(layout.decode(arm, name), layout.dump(name), _scoring_text(recipe, name))
     wer, cer = (scores[metric].rate() for metric in ("wer", "cer"))
     say(f"  {arm}, {name}: WER {wer.rate:.1f} %, CER {cer.rate:.1f} %, {wer.words} words")
 
@@ -64,7 +73,7 @@ def _decodes(recipe: Recipe) -> list[ArmDecode]:
             name=arm.augmentation,
             experiment=layout.asr_exp(arm.name),
             decode=layout.decode(arm.name, "x").parent.name,
-            sets=options.test_sets,
+            sets=layout.decoded_sets,
             command=recipe.given.command,
             train_seconds=_seconds(recipe.step(11, arm.name)),
             seed=arm.seed if options.seeds else None,
@@ -80,19 +89,19 @@ def _seconds(step: Step) -> float | None:
 
 def _data_dirs(recipe: Recipe) -> dict[str, Path]:
     options, layout = recipe.options, recipe.layout
-    return {name: layout.dump(name) for name in (layout.train_set, options.valid_set, *options.test_sets)}
+    return {name: layout.dump(name) for name in (layout.joined_train_set, options.valid_set, *layout.test_sets)}
 
 
 def _write_results(recipe: Recipe) -> None:
     path = recipe.options.expdir / "RESULTS.md"
-    write_results(path, _decodes(recipe), _data_dirs(recipe), recipe.layout.train_set, environment(ROOT))
+    write_results(path, _decodes(recipe), _data_dirs(recipe), recipe.layout.joined_train_set, environment(ROOT))
     say(f"  {path}")
 
 
 def stage_14(recipe: Recipe) -> Stage:
     """Differences between the arms with intervals and tests; the page that tells them."""
     options, layout = recipe.options, recipe.layout
-    needs = [recipe.step(13, f"{a.name}-{name}") for a in recipe.arms for name in options.test_sets]
+    needs = [recipe.step(13, f"{a.name}-{name}") for a in recipe.arms for name in layout.decoded_sets]
     # The page shows the classifier and its maps too, where there are any.
     needs += [recipe.steps[key] for key in ((8, "evaluation"), (9, "saliency")) if key in recipe.steps]
     step = recipe.add(
@@ -123,7 +132,10 @@ def _report(recipe: Recipe) -> None:
         draws=options.bootstrap_draws,
         seed=options.seed,
     )
+    label_conditions(comparison, {s.name: (s.of, s.condition.name) for s in decoded_sets(options)})
     write_comparison(layout.report / "comparison.json", comparison)
+    if has_conditions(comparison):
+        say(f"  the conditions: {write_conditions(layout.report, comparison)}")
     if options.sweep:
         variants = {arm.augmentation: Variant(arm.augmentation, arm.base, arm.swept)
                     for arm in recipe.arms if arm.swept}  # fmt: skip

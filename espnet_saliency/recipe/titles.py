@@ -6,7 +6,7 @@ TITLES = {
     3: "16 kHz mono FLAC, one file an utterance",
     4: "training and validation sets without what is too short, too long or empty",
     5: "token list",
-    6: "language model (not available yet)",
+    6: "language model: training and perplexity (with --use_lm true)",
     7: "accent classifier: training",
     8: "accent classifier: accuracy on speakers that it has not heard",
     9: "saliency: faithfulness of the maps, pictures",

@@ -37,7 +37,7 @@ def test_paths_are_seen_from_the_recipe_unless_typed(tmp_path, monkeypatch):
         (["--stage", "0"], "stages are 1 to 15"),
         (["--stage", "5", "--stop_stage", "4"], "lies after --stop_stage 4"),
         (["--stage", "two"], "--stage takes a whole number, not 'two'"),
-        (["--use_lm", "true"], "stage 6"),
+        (["--use_lm", "true", "--lm_train_text", "absent.txt"], "absent.txt: no such file"),
         (["--use_lm", "maybe"], "takes true or false"),
         (["--arms", "specaug nonsense"], "unknown arm 'nonsense'"),
         (["--arms", "specaug specaug"], "named twice"),
