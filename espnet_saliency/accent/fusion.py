@@ -22,9 +22,9 @@ def fold_batch_norm(network: nn.Module) -> None:
         for conv, norm in _PAIRS:
             if isinstance(getattr(module, norm, None), nn.BatchNorm2d):
                 setattr(module, conv, fuse_conv_bn_eval(getattr(module, conv), getattr(module, norm)))
-                setattr(module, norm, nn.Identity())
+                setattr(module, norm, nn.Identity().eval())
         # A shortcut: a convolution and its normalisation in a row.
         if isinstance(module, nn.Sequential) and len(module) == 2:
             if isinstance(module[0], nn.Conv2d) and isinstance(module[1], nn.BatchNorm2d):
                 module[0] = fuse_conv_bn_eval(module[0], module[1])
-                module[1] = nn.Identity()
+                module[1] = nn.Identity().eval()

@@ -29,6 +29,7 @@ from espnet_saliency.accent.classifier import AccentClassifier
 from espnet_saliency.files import atomic_file
 from espnet_saliency.progress import Progress
 from espnet_saliency.saliency.cam import ClassActivation, grad_cam, saliency_map, valid_frames
+from espnet_saliency.saliency.controls import roll_in_time
 from espnet_saliency.saliency.faithfulness_plot import plot
 from espnet_saliency.saliency.heldout import batches, read_labelled
 from espnet_saliency.saliency.masking import MaskPolicy, draw, fill, place
@@ -200,14 +201,6 @@ def _ask(
                 mask = place(fixed, by_order[order], lengths, size, policy)
                 answers.append(heard(mask if direction == "deletion" else valid & ~mask))
     return torch.stack(answers), cam
-
-
-def roll_in_time(maps: Tensor, lengths: Tensor) -> Tensor:
-    """(B, T, F), (B,) -> each map half its utterance later, its end brought to the front."""
-    frames = torch.arange(maps.size(1), device=maps.device)
-    source = (frames - lengths[:, None] // 2) % lengths[:, None]
-    index = torch.where(frames < lengths[:, None], source, frames)
-    return maps.gather(1, index[:, :, None].expand_as(maps))
 
 
 def random_weights(classifier: AccentClassifier, seed: int) -> AccentClassifier:

@@ -1,4 +1,4 @@
-"""From a saliency map to the cells of a spectrogram that are masked, and what they are filled with.
+"""From a saliency map to the cells of a spectrogram that are masked.
 
 A grid of patches (time x frequency) is laid over each utterance. Patches are drawn without
 replacement, each with a probability that grows with its mean saliency s_p, until the masked share
@@ -9,10 +9,12 @@ The draw is the Gumbel-top-k trick (Kool, van Hoof and Welling, "Stochastic Beam
 Them", ICML 2019): to sort patches by log p_p + G_p, with G_p standard Gumbel noise, is to draw them
 one after the other without replacement, each time with probabilities in proportion to p_p:
 
-    p_p = (1 - m) s_p / sum_q s_q + m / N        m: uniform_mix, N: patches of the utterance
+    p_p = (1 - m) w_p / sum_q w_q + m / N        m: uniform_mix, N: patches of the utterance
     order: decreasing log p_p + tau G_p          tau: temperature
 
 which draws in proportion to p^(1/tau): as the map says at tau = 1, its top at 0, evenly at inf.
+w_p is s_p itself or its rank (`MaskPolicy.weight_by`). A map of zeros says nothing, so its patches
+are drawn evenly, whatever tau and m.
 
 All random numbers are drawn on the CPU in one fixed order, before any map is known and for every
 utterance of the batch. So a seed gives the same participants, shares and grids whatever the method
@@ -22,102 +24,26 @@ utterance of the batch. So a seed gives the same participants, shares and grids 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import NamedTuple, Sequence
 
 import torch
 from torch import Generator, Tensor
 
-from espnet_saliency.errors import UserError
 from espnet_saliency.saliency.cam import valid_frames
+from espnet_saliency.saliency.checks import check_choice
+from espnet_saliency.saliency.filling import FILLS, fill
+from espnet_saliency.saliency.policy import MaskPolicy
+
+__all__ = [
+    "FILLS", "Draws", "MaskPolicy", "check_choice", "draw", "fill", "freeze", "place",
+    "sample_mask",
+]  # fmt: skip
 
 # Keeps a patch of no saliency in the running (it comes last) and settles ties by chance.
 _LEAST_PROBABILITY = 1e-9
 _LEAST_TEMPERATURE = 1e-4
-
-
-@dataclass(frozen=True)
-class MaskPolicy:
-    """How much is masked, where and with what. The names are the keys of `specaug_conf`.
-
-    Raises:
-        UserError: a value outside its range; the message names the option, the value and the range.
-    """
-
-    patch_frames: int = 8
-    """Frames of a patch, >= 1."""
-    patch_bins: int = 8
-    """Mel bins of a patch, >= 1."""
-    mask_ratio: Sequence[float] = (0.1, 0.3)
-    """Masked share of an utterance's valid cells: drawn evenly from [low, high], within [0, 1]. One
-    number stands for low = high. The masked area is within half a patch of the drawn share."""
-    apply_prob: float = 0.5
-    """Probability that an utterance takes part, in [0, 1]."""
-    temperature: float = 1.0
-    """tau: 0 takes the top of the map, 1 draws in proportion to it, inf (.inf in YAML) evenly."""
-    uniform_mix: float = 0.1
-    """m: weight of the uniform distribution in the mixture, in [0, 1]; above 0, a patch of no
-    saliency can be drawn. At 0 such patches are drawn only when no others are left."""
-    min_unmasked_frames: int = 5
-    """Frames (one run, at a random place) that stay wholly untouched, >= 0; an utterance that is no
-    longer than that is not masked at all."""
-    shift_grid: bool = True
-    """Move the grid of patches by a random offset for each utterance, so that the borders of
-    patches are not the same cells at each epoch; patches cut by the ends of an utterance count by
-    what is left of them."""
-    fill: str = "mean"
-    """What masked cells get: `mean`, `floor`, `noise` or `zero`, see `fill`."""
-
-    def __post_init__(self):
-        def settle(name: str, value) -> None:
-            object.__setattr__(self, name, value)
-
-        settle("patch_frames", _whole("patch_frames", self.patch_frames, 1))
-        settle("patch_bins", _whole("patch_bins", self.patch_bins, 1))
-        settle("min_unmasked_frames", _whole("min_unmasked_frames", self.min_unmasked_frames, 0))
-        settle("apply_prob", _number("apply_prob", self.apply_prob, 1.0))
-        settle("temperature", _number("temperature", self.temperature, math.inf))
-        settle("uniform_mix", _number("uniform_mix", self.uniform_mix, 1.0))
-        settle("mask_ratio", _ratio(self.mask_ratio))
-        if not isinstance(self.shift_grid, bool):
-            raise UserError(f"specaug_conf.shift_grid: {self.shift_grid!r} is not true or false")
-        check_choice("fill", self.fill, FILLS)
-
-
-def check_choice(option: str, value, choices: Sequence[str]) -> str:
-    """`value`, where it is one of `choices`; a UserError that names them all otherwise."""
-    if value not in choices:
-        raise UserError(f"specaug_conf.{option}: {value!r} is not one of {', '.join(choices)}")
-    return value
-
-
-def _whole(option: str, value, low: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < low:
-        raise UserError(f"specaug_conf.{option}: {value!r} is not a whole number >= {low}")
-    return value
-
-
-def _number(option: str, value, high: float) -> float:
-    number = math.nan
-    if isinstance(value, (int, float, str)) and not isinstance(value, bool):
-        try:
-            number = float(value)  # YAML reads 1e-1 and inf as text
-        except ValueError:
-            pass
-    if not 0.0 <= number <= high:
-        where = ">= 0" if high == math.inf else f"within [0, {high:g}]"
-        raise UserError(f"specaug_conf.{option}: {value!r} is not a number {where}")
-    return number
-
-
-def _ratio(value) -> tuple[float, float]:
-    pair = list(value) if isinstance(value, (list, tuple)) else [value, value]
-    if len(pair) != 2:
-        raise UserError(f"specaug_conf.mask_ratio: {value!r} is not one number or [low, high]")
-    low, high = (_number("mask_ratio", number, 1.0) for number in pair)
-    if low > high:
-        raise UserError(f"specaug_conf.mask_ratio: low {low:g} is above high {high:g}; swap them")
-    return low, high
+# Ranks look at means in these steps of the greatest one, not at errors of rounding.
+_RANK_STEPS = 2.0**16
 
 
 class Draws(NamedTuple):
@@ -146,16 +72,47 @@ def draw(
         policy: how much and where.
         generator: a CPU generator; torch's global one where it is None.
     """
-    patch = (policy.patch_frames, policy.patch_bins)
+    patch = policy.patch(size)
     active = torch.rand(batch, generator=generator) < policy.apply_prob
     low, high = policy.mask_ratio
     share = low + (high - low) * torch.rand(batch, generator=generator)
     shift = (torch.rand(batch, 2, generator=generator) * torch.tensor(patch)).long()
     untouched = torch.rand(batch, generator=generator)
-    # A grid that is shifted by up to a patch less one cell needs room for that.
-    patches = [(cells + 2 * step - 2) // step for cells, step in zip(size, patch)]
-    gumbel = -torch.empty(batch, *patches).exponential_(generator=generator).log()
-    return Draws(active, share, shift * policy.shift_grid, untouched, gumbel)
+    gumbel = -torch.empty(batch, *_grid(size, policy)).exponential_(generator=generator).log()
+    return Draws(active, share, shift * torch.tensor(policy.moves()), untouched, gumbel)
+
+
+def _grid(size: tuple[int, int], policy: MaskPolicy) -> tuple[int, int]:
+    """(N_t, N_f), the patches of padded features, with room for a shift by up to a patch."""
+    steps = zip(size, policy.patch(size), policy.moves())
+    time, frequency = (-(-(cells + moves * (step - 1)) // step) for cells, step, moves in steps)
+    return time, frequency
+
+
+def freeze(
+    draws: Draws, keys: Sequence[int], lengths: Tensor, size: tuple[int, int], policy: MaskPolicy
+) -> Draws:
+    """Give each utterance its own, unchanging order of patches: the control `frozen`.
+
+    The grid, the untouched frames and the noise of the patches are drawn anew from a seed of the
+    utterance; who takes part and how much is masked stay as they are. So an utterance loses the
+    same cells at each epoch, and with a larger share all that it loses with a smaller one.
+
+    Args:
+        draws: what `draw` gave for this batch.
+        keys: a seed >= 0 for each utterance.
+        lengths: (B,), valid frames; padding has no say.
+        size: (T, F) of the padded features.
+        policy: the one of the draws.
+    """
+    fixed = []
+    for key, length in zip(keys, lengths.tolist()):
+        alone = draw(1, (length, size[1]), policy, Generator().manual_seed(key))
+        gumbel = torch.zeros(1, *draws.gumbel.shape[1:])  # patches of padding hold no cells
+        gumbel[:, : alone.gumbel.size(1)] = alone.gumbel
+        fixed.append(alone._replace(gumbel=gumbel))
+    shift, untouched, gumbel = (torch.cat(parts) for parts in list(zip(*fixed))[2:])
+    return draws._replace(shift=shift, untouched=untouched, gumbel=gumbel)
 
 
 def place(
@@ -169,7 +126,8 @@ def place(
 
     Args:
         draws: what `draw` gave for this batch.
-        saliency: (B, T, F), >= 0; None for masks at random (each patch as likely as any other).
+        saliency: (B, T, F), >= 0; None for masks at random (each patch as likely as any other),
+            which an utterance gets as well whose map is zero throughout.
         lengths: (B,), valid frames.
         size: (T, F).
         policy: the one of the draws.
@@ -179,18 +137,23 @@ def place(
     """
     device = lengths.device
     active, share, shift, untouched, gumbel = (tensor.to(device) for tensor in draws)
-    rows = _Axis(size[0], policy.patch_frames, gumbel.size(1), shift[:, 0])
-    columns = _Axis(size[1], policy.patch_bins, gumbel.size(2), shift[:, 1])
+    frames, bins = policy.patch(size)
+    rows = _Axis(size[0], frames, gumbel.size(1), shift[:, 0])
+    columns = _Axis(size[1], bins, gumbel.size(2), shift[:, 1])
 
     free = valid_frames(lengths, size[0]) & ~_run(lengths, untouched, size[0], policy)
-    bins = torch.ones(len(lengths), size[1], device=device)
-    area = rows.sum(free.float())[:, :, None] * columns.sum(bins)[:, None, :]
+    width = columns.sum(torch.ones(len(lengths), size[1], device=device))
+    area = rows.sum(free.float())[:, :, None] * width[:, None, :]
     key = gumbel
     if saliency is not None and policy.temperature < math.inf:
         total = rows.sum(saliency * free[:, :, None])
         total = columns.sum(total.transpose(1, 2)).transpose(1, 2)
-        probability = _log_probability(total / area.clamp_min(1.0), area > 0, policy.uniform_mix)
+        weight = _weight(total / area.clamp_min(1.0), area > 0, policy.weight_by)
+        probability = _log_probability(weight, area > 0, policy.uniform_mix)
         key = probability + max(policy.temperature, _LEAST_TEMPERATURE) * gumbel
+        # Where the map says nothing, the very mask that method random draws.
+        says = weight.amax(dim=(1, 2), keepdim=True) > 0
+        key = torch.where(says, key, gumbel)
 
     target = share * lengths * size[1] * active
     patches = _take(key, area, target)
@@ -255,11 +218,21 @@ def _run(lengths: Tensor, place: Tensor, size: int, policy: MaskPolicy) -> Tenso
     return (frame >= start) & (frame < start + policy.min_unmasked_frames)
 
 
-def _log_probability(mean: Tensor, real: Tensor, uniform_mix: float) -> Tensor:
+def _weight(mean: Tensor, real: Tensor, weight_by: str) -> Tensor:
+    """w_p of the module's docstring, (B, N_t, N_f): s_p, or the number of patches below it."""
+    if weight_by == "value":
+        return mean
+    steps = mean / mean.amax(dim=(1, 2), keepdim=True).clamp_min(torch.finfo(mean.dtype).tiny)
+    steps = (steps * _RANK_STEPS).round().masked_fill(~real, math.inf).flatten(1)
+    below = torch.searchsorted(steps.sort(dim=1).values, steps)
+    return below.view_as(mean).to(mean.dtype).masked_fill(~real, 0.0)
+
+
+def _log_probability(weight: Tensor, real: Tensor, uniform_mix: float) -> Tensor:
     """log p_p of the module's docstring, (B, N_t, N_f); `real` marks patches that hold cells."""
     count = real.sum(dim=(1, 2), keepdim=True).clamp_min(1)
-    total = mean.sum(dim=(1, 2), keepdim=True)
-    proportion = mean / total.masked_fill(total == 0, 1.0)
+    total = weight.sum(dim=(1, 2), keepdim=True)
+    proportion = weight / total.masked_fill(total == 0, 1.0)
     probability = (1.0 - uniform_mix) * proportion + uniform_mix / count
     return probability.clamp_min(_LEAST_PROBABILITY).log()
 
@@ -272,50 +245,3 @@ def _take(key: Tensor, area: Tensor, target: Tensor) -> Tensor:
     middle = sorted_cells.cumsum(dim=1) - sorted_cells / 2
     taken = (middle <= target[:, None]) & (sorted_cells > 0)
     return torch.zeros_like(taken).scatter(1, order, taken).view_as(area)
-
-
-def fill(
-    x: Tensor, mask: Tensor, lengths: Tensor, how: str, generator: Generator | None = None
-) -> Tensor:
-    """Replace masked cells; the result is a new tensor.
-
-    Args:
-        x: (B, T, F), log-mel, not normalised.
-        mask: (B, T, F) bool.
-        lengths: (B,), valid frames; padding has no say in the values.
-        how: `mean`: the utterance's mean in each mel bin; `floor`: its smallest value; `noise`:
-            Gaussian with its mean and standard deviation in each mel bin; `zero`: 0.0, which on
-            log-mel energies is a loud patch, not silence (ESPnet's SpecAugment writes it).
-        generator: a CPU generator for `noise`; torch's global one where it is None.
-
-    Returns:
-        (B, T, F).
-    """
-    check_choice("fill", how, FILLS)
-    with torch.no_grad():
-        valid = valid_frames(lengths.to(x.device), x.size(1))[:, :, None]
-        value = _FILLERS[how](x.detach(), valid, generator).to(x.dtype)
-    return torch.where(mask, value, x)
-
-
-def _mean(x, valid, generator=None) -> Tensor:
-    count = valid.sum(dim=1, keepdim=True).clamp_min(1)
-    return x.masked_fill(~valid, 0.0).sum(dim=1, keepdim=True) / count
-
-
-def _floor(x, valid, generator=None) -> Tensor:
-    return x.masked_fill(~valid, math.inf).amin(dim=(1, 2), keepdim=True)
-
-
-def _noise(x, valid, generator=None) -> Tensor:
-    mean = _mean(x, valid)
-    deviation = _mean((x - mean) ** 2, valid).sqrt()
-    return mean + deviation * torch.randn(x.shape, generator=generator).to(x.device)
-
-
-def _zero(x, valid, generator=None) -> Tensor:
-    return torch.zeros((), device=x.device)
-
-
-_FILLERS = {"mean": _mean, "floor": _floor, "noise": _noise, "zero": _zero}
-FILLS = tuple(_FILLERS)

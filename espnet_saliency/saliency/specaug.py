@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from pathlib import Path
+import zlib
 from typing import TYPE_CHECKING, Sequence
 
 import torch
@@ -12,44 +12,67 @@ from espnet2.asr.specaug.specaug import SpecAug
 from torch import Tensor
 
 from espnet_saliency.errors import UserError
-from espnet_saliency.saliency.cam import saliency_map, valid_frames
-from espnet_saliency.saliency.masking import (
-    Draws,
-    MaskPolicy,
-    check_choice,
-    draw,
-    fill,
-    place,
-)
+from espnet_saliency.saliency import cam
+from espnet_saliency.saliency.checks import check_choice, check_layer, check_number
+from espnet_saliency.saliency.controls import DERIVED, energy
+from espnet_saliency.saliency.masking import Draws, MaskPolicy, draw, fill, freeze, place
+from espnet_saliency.saliency.sources import STREAMS, ClassifierMaps, Participants, StoredMaps
+from espnet_saliency.saliency.targets import TARGETS
 
 if TYPE_CHECKING:
     from espnet_saliency.accent.classifier import AccentClassifier
     from espnet_saliency.accent.features import FeatureSettings
+    from espnet_saliency.saliency.outside import Outside
 
-METHODS = ("grad_cam", "random")
-TARGETS = ("predicted", "sample")
+MAPLESS = ("random", "frozen", "energy")
+"""Controls that need no map of a classifier."""
+METHODS = (*cam.METHODS, *DERIVED, *MAPLESS)
+
+
+def needs_classifier(specaug_conf: dict) -> bool:
+    """Whether `specaug_conf` needs the experiment folder of an accent classifier."""
+    mapless = specaug_conf.get("method", "grad_cam") in MAPLESS
+    return not mapless and not specaug_conf.get("stored_maps")
 
 
 class SaliencySpecAug(AbsSpecAug):
     """Mask, at random, time-frequency patches that give an accent away, while a recogniser trains.
 
     For each utterance that takes part: class activation map of a frozen accent classifier
-    (`saliency.cam`), patches drawn in proportion to it (`saliency.masking`), fill, and then, where
-    it is asked for, ESPnet's own SpecAugment. ESPnet calls it in training only, on un-normalised
-    log-mel features.
+    (`saliency.sources`), patches drawn in proportion to it (`saliency.masking`), fill, and then,
+    where it is asked for, ESPnet's own SpecAugment. ESPnet calls it in training only, on
+    un-normalised log-mel features.
 
     The classifier is no part of this module's tree: it is in no checkpoint, no optimiser and no
     `model.train()`, ESPnet's `init` does not reach it, and a recogniser decodes without it. It is
-    loaded where it is first needed and follows the features to their device.
+    loaded where it is first needed and follows the features to their device. Nor is anything else
+    in the module's state: plain ESPnet decodes with the checkpoint.
 
     Args:
-        method: `grad_cam` masks what is salient; `random` is its control: the same participants,
-            shares, patches and fill, at places drawn evenly. It needs no classifier.
+        method: `grad_cam`, `grad_cam_plus_plus`, `hires_cam`, `layer_cam` mask what is salient
+            (`saliency.cam`). The others are controls, with the same participants, shares, patches
+            and fill: `random` at places drawn evenly; `rolled` by the map moved half the utterance
+            in time; `shuffled` by the map of another utterance that takes part in the same batch,
+            stretched to this one's length (`rolled` where there is none); `least` by one minus the
+            map; `frozen` at places drawn evenly, once for each utterance id and `seed`; `energy` by
+            what is loud, the log-mel scaled to [0, 1].
         classifier: experiment folder of the accent classifier, or its weights beside config.yaml.
-        target: class that the map is for: `predicted`, or `sample`, a draw from the posterior.
+        map_method: method of the map that `rolled`, `shuffled` and `least` start from, grad_cam
+            where it is None; the other methods refuse it.
+        layer: convolution of the classifier that the map is of, or several, whose maps are fused;
+            the last one where it is None.
+        target: class that the map is for: `predicted`; `true`, the utterance's accent, which the
+            data stream `accent` tells (random masks where it is -1: unknown); `sample`, a draw from
+            the posterior; `contrast`, the likeliest other accent against `reference_accent`.
+        reference_accent: an accent of the classifier, for the target `contrast`.
+        min_confidence: posterior of the target class, in [0, 1], below which an utterance gets
+            random masks (for `sample`: the posterior of the likeliest class); 0: never.
+        stored_maps: folder of stored maps, which come as the data stream `saliency`: then no
+            classifier is loaded. They must be of the same method, layer and target.
         specaug: keyword arguments of ESPnet's SpecAug, which is applied afterwards; None for none.
         patch_frames, patch_bins, mask_ratio, apply_prob, temperature, uniform_mix,
-            min_unmasked_frames, shift_grid, fill: see `MaskPolicy`.
+            min_unmasked_frames, shift_grid, fill, weight_by, axis, warmup_batches, seed: see
+            `MaskPolicy`.
 
     Raises:
         UserError: an option outside its range, or no classifier where the method needs one.
@@ -69,6 +92,15 @@ class SaliencySpecAug(AbsSpecAug):
         min_unmasked_frames: int = MaskPolicy.min_unmasked_frames,
         shift_grid: bool = MaskPolicy.shift_grid,
         fill: str = MaskPolicy.fill,
+        weight_by: str = MaskPolicy.weight_by,
+        axis: str = MaskPolicy.axis,
+        warmup_batches: int = MaskPolicy.warmup_batches,
+        seed: int = MaskPolicy.seed,
+        map_method: str | None = None,
+        layer: str | Sequence[str] | None = None,
+        reference_accent: str | None = None,
+        min_confidence: float = 0.0,
+        stored_maps: str | None = None,
         specaug: dict | None = None,
         **unknown,
     ):
@@ -88,23 +120,66 @@ class SaliencySpecAug(AbsSpecAug):
             min_unmasked_frames=min_unmasked_frames,
             shift_grid=shift_grid,
             fill=fill,
+            weight_by=weight_by,
+            axis=axis,
+            warmup_batches=warmup_batches,
+            seed=seed,
         )
-        self.classifier = None
-        if method != "random":
-            if not classifier:
+        self.batches = 0
+        """Training batches seen. A resumed training sets it (`resume`), for `warmup_batches`."""
+        if map_method is not None:
+            check_choice("map_method", map_method, cam.METHODS)
+            if method not in DERIVED:
                 raise UserError(
-                    f"specaug_conf.classifier: method {method} needs the experiment folder of an "
-                    "accent classifier (or choose method: random)"
+                    f"specaug_conf.map_method: {map_method} has no say in method {method}, only in "
+                    f"{', '.join(DERIVED)}; remove it"
                 )
-            self.classifier = _Outside(str(classifier))
+        min_confidence = check_number("min_confidence", min_confidence, 1.0)
+        layer = check_layer(layer)
+        if target == "contrast" and not reference_accent:
+            raise UserError(
+                "specaug_conf.reference_accent: target contrast needs one of the classifier's "
+                "accents to hold the others against"
+            )
+        self.source: ClassifierMaps | StoredMaps | None = None
+        of = method if method in cam.METHODS else map_method or "grad_cam"
+        if method in MAPLESS:
+            pass
+        elif stored_maps:
+            if min_confidence > 0:
+                raise UserError(
+                    f"specaug_conf.min_confidence: {min_confidence:g} needs the classifier, which "
+                    "stored_maps does without; remove one of the two"
+                )
+            self.source = StoredMaps(str(stored_maps), of, layer, target)
+        elif not classifier:
+            raise UserError(
+                f"specaug_conf.classifier: method {method} needs the experiment folder of an "
+                "accent classifier (or choose method: random)"
+            )
+        else:
+            self.source = ClassifierMaps(
+                str(classifier), of, layer, target, reference_accent, min_confidence
+            )
         self.specaug = None if specaug is None else _stock_specaug(specaug)
+        self._received: tuple[list[str], dict[str, Tensor]] | None = None
+
+    @property
+    def classifier(self) -> Outside | None:
+        """What holds the classifier; None where none is needed."""
+        return getattr(self.source, "classifier", None)
+
+    @property
+    def needed_streams(self) -> tuple[str, ...]:
+        """Data streams that `receive` must be given, beside the utterance ids."""
+        return () if self.source is None else self.source.streams
 
     def extra_repr(self) -> str:
         path = "" if self.classifier is None else f"classifier={self.classifier.path}, "
         return f"method={self.method}, {path}target={self.target}, {self.policy}"
 
     def bind(self, features: FeatureSettings) -> None:
-        """Tell the recogniser's features; a classifier of other features is refused.
+        """Tell the recogniser's features; a classifier or maps of other features are refused.
 
         The classifier is loaded here where it exists, so that a mistake shows before training; a
         missing one is no error until it is needed, since decoding does without.
@@ -112,13 +187,30 @@ class SaliencySpecAug(AbsSpecAug):
         Raises:
             UserError: the features differ; the message names what, with both values.
         """
-        if self.classifier is not None:
-            self.classifier.bind(features)
+        if self.source is not None:
+            self.source.bind(features)
 
     def use(self, classifier: AccentClassifier) -> None:
         """Take a classifier that is loaded already, in the place of the one at `classifier`."""
         if self.classifier is not None:
             self.classifier.take(classifier)
+
+    def resume(self, batches: int) -> None:
+        """Go on as after `batches` training batches.
+
+        The count is in no checkpoint, since plain ESPnet would refuse one that has it; ESPnet's own
+        count of training batches, in its reporter, is what it is set to.
+        """
+        self.batches = batches
+
+    def receive(self, utt_id: Sequence[str], streams: dict[str, Tensor]) -> None:
+        """Take what ESPnet's batch holds for the next `forward`, and for that one alone.
+
+        Args:
+            utt_id: B utterance ids.
+            streams: data streams by name, (B, …) each; see `needed_streams`.
+        """
+        self._received = (list(utt_id), streams)
 
     def forward(
         self, x: Tensor, x_lengths: Tensor | None = None
@@ -133,12 +225,14 @@ class SaliencySpecAug(AbsSpecAug):
             (B, T, F) and the lengths.
 
         Raises:
-            UserError: NaN or infinity in `x`, or another number of mel bins than the classifier's.
+            UserError: NaN or infinity in `x`, another number of mel bins than the classifier's, or
+                a data stream is missing, of another batch, or out of range.
         """
         lengths = x_lengths
         if lengths is None:
             lengths = torch.full((x.size(0),), x.size(1), dtype=torch.long)
         mask = self.mask(x, lengths.to(x.device))
+        self.batches += self.training
         masked = x
         if mask is not None:
             masked = fill(x, mask, lengths, self.policy.fill)
@@ -150,94 +244,69 @@ class SaliencySpecAug(AbsSpecAug):
     @torch.no_grad()
     def mask(self, x: Tensor, lengths: Tensor) -> Tensor | None:
         """(B, T, F), (B,) -> (B, T, F) bool; None where no utterance of the batch takes part."""
-        _check_finite(x, lengths)
+        ids, streams = self._take(x.size(0))
+        names = ids or [f"utterance {n + 1} of a batch of {x.size(0)}" for n in range(x.size(0))]
+        _check_finite(x, lengths, names)
         size = (x.size(1), x.size(2))
         draws = draw(x.size(0), size, self.policy)
+        draws = draws._replace(share=draws.share * self.policy.warmed_up(self.batches))
         # Only those that take part cost a pass of the classifier.
         taking_part = draws.active.nonzero()[:, 0]
-        choose = self._choose(x.size(0), taking_part)
+        uniform = torch.rand(x.size(0))[taking_part] if self._samples else None
         if len(taking_part) == 0:
             return None
         draws = Draws(*(drawn[taking_part] for drawn in draws))
+        names = [names[number] for number in taking_part.tolist()]
+        if self.method == "frozen":
+            keys = [zlib.crc32(f"{self.policy.seed} {name}".encode()) for name in names]
+            draws = freeze(draws, keys, lengths[taking_part], size, self.policy)
         taking_part = taking_part.to(x.device)
-        lengths = lengths[taking_part]
-        saliency = None
-        if self.classifier is not None:
-            saliency, _ = saliency_map(self.classifier.get(x), x[taking_part], lengths, choose)
+        streams = {name: rows[taking_part.to(rows.device)] for name, rows in streams.items()}
+        given = Participants(x[taking_part], lengths[taking_part], names, streams, uniform)
+        masks = place(draws, self._maps(given), given.lengths, size, self.policy)
         mask = torch.zeros(x.shape, dtype=torch.bool, device=x.device)
-        return mask.index_copy_(0, taking_part, place(draws, saliency, lengths, size, self.policy))
+        return mask.index_copy_(0, taking_part, masks)
 
-    def _choose(self, batch: int, taking_part: Tensor):
-        """The function from logits to target classes; what it needs of chance is drawn here."""
-        if self.target == "predicted":
-            return None
-        uniform = torch.rand(batch)[taking_part]
+    @property
+    def _samples(self) -> bool:
+        return isinstance(self.source, ClassifierMaps) and self.target == "sample"
 
-        def sample(logits: Tensor) -> Tensor:
-            steps = logits.softmax(dim=-1).cumsum(dim=-1)
-            below = (steps <= uniform.to(steps.device)[:, None]).sum(dim=-1)
-            return below.clamp_max(logits.size(-1) - 1)
+    def _maps(self, given: Participants) -> Tensor | None:
+        """(B, T, F), >= 0, what masks are drawn by; None for evenly."""
+        if self.source is None:
+            return energy(given.feats, given.lengths) if self.method == "energy" else None
+        maps = self.source(given)
+        if self.method in DERIVED:
+            # Those without a map of their own get random masks here too.
+            has_map = maps.amax(dim=(1, 2), keepdim=True) > 0
+            maps = DERIVED[self.method](maps, given.lengths) * has_map
+        return maps
 
-        return sample
-
-
-class _Outside:
-    """A classifier held where torch.nn.Module does not look for its parts.
-
-    Copies and pickles carry the path and load anew.
-    """
-
-    def __init__(self, path: str):
-        self.path = path
-        self._features: FeatureSettings | None = None
-        self._network: AccentClassifier | None = None
-
-    def __getstate__(self) -> dict:
-        return {**self.__dict__, "_network": None}
-
-    def bind(self, features: FeatureSettings) -> None:
-        self._features = features
-        if self._network is not None:
-            self.take(self._network)
-        elif Path(self.path).exists():
-            self._load()
-
-    def take(self, network: AccentClassifier) -> None:
-        if self._features is not None:
-            differences = network.features.difference(self._features)
-            if differences:
-                raise UserError(
-                    f"{self.path}: the accent classifier hears other features than the recogniser: "
-                    f"{'; '.join(differences)}; train one with the recogniser's frontend_conf"
-                )
-        self._network = network
-
-    def get(self, x: Tensor) -> AccentClassifier:
-        """The classifier on the device of `x` (B, T, F), with as many mel bins."""
-        if self._network is None:
-            self._load()
-        if self._network.linear_weight.device != x.device:
-            self._network.to(x.device)
-        n_mels = self._network.features.n_mels
-        if n_mels != x.size(2):
+    def _take(self, batch: int) -> tuple[list[str] | None, dict[str, Tensor]]:
+        """What `receive` was given for this batch, each stream checked to be there."""
+        ids, streams = self._received or (None, {})
+        self._received = None
+        if ids is not None and len(ids) != batch:
             raise UserError(
-                f"{self.path}: the accent classifier hears {n_mels} mel bins, the recogniser "
-                f"{x.size(2)}; train one with the recogniser's frontend_conf"
+                f"specaug saliency: utterance ids and streams of a batch of {len(ids)} came before "
+                f"features of a batch of {batch}; start ESPnet by python -m espnet_saliency"
             )
-        return self._network
-
-    def _load(self) -> None:
-        from espnet_saliency.accent.classifier import AccentClassifier
-
-        # Building a network draws random numbers, which would change the masks that follow.
-        with torch.random.fork_rng(devices=[]), torch.inference_mode(False):
-            network = AccentClassifier.load(self.path)
-        for name, value in network.state_dict().items():
-            if value.is_floating_point() and not torch.isfinite(value).all():
+        if self.method == "frozen" and ids is None:
+            raise UserError(
+                "specaug_conf.method: frozen needs the utterance ids; start ESPnet's training by "
+                "python -m espnet_saliency"
+            )
+        wanted = {name: streams[name] for name in self.needed_streams if name in streams}
+        for name in self.needed_streams:
+            if name not in wanted:
+                stream = name.removesuffix("_lengths")
+                option = f"target: {self.target}" if stream == "accent" else "stored_maps"
                 raise UserError(
-                    f"{self.path}: NaN or infinity in {name}; train the classifier anew"
+                    f"specaug_conf.{option} needs the data stream {stream}, and this batch has "
+                    "none: start ESPnet's training by python -m espnet_saliency, with "
+                    f"--train_data_path_and_name_and_type {STREAMS[stream]}"
                 )
-        self.take(network)
+        return ids, wanted
 
 
 def _stock_specaug(options: dict) -> SpecAug:
@@ -247,14 +316,14 @@ def _stock_specaug(options: dict) -> SpecAug:
         raise UserError(f"specaug_conf.specaug: {' '.join(str(error).split())}") from error
 
 
-def _check_finite(x: Tensor, lengths: Tensor) -> None:
+def _check_finite(x: Tensor, lengths: Tensor, names: Sequence[str]) -> None:
     if torch.isfinite(x.sum()):
         return
-    valid = valid_frames(lengths, x.size(1))[:, :, None]
+    valid = cam.valid_frames(lengths, x.size(1))[:, :, None]
     broken = (~torch.isfinite(x) & valid).any(dim=2).any(dim=1).nonzero()[:, 0].tolist()
     if broken:
         raise UserError(
-            f"specaug saliency: NaN or infinity in the features of utterance {broken[0] + 1} of a "
-            f"batch of {x.size(0)} ({int(lengths[broken[0]])} frames); look for NaN samples in the "
-            "audio, or a learning rate that broke a trainable frontend"
+            f"specaug saliency: NaN or infinity in the features of {names[broken[0]]} "
+            f"({int(lengths[broken[0]])} frames); look for NaN samples in the audio, or a learning "
+            "rate that broke a trainable frontend"
         )

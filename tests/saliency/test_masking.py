@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from espnet_saliency.errors import UserError
-from espnet_saliency.saliency.masking import FILLS, MaskPolicy, draw, fill, place, sample_mask
+from espnet_saliency.saliency.masking import draw, freeze, place, sample_mask
+from espnet_saliency.saliency.policy import MaskPolicy
 
 ALWAYS = MaskPolicy(
     patch_frames=1, patch_bins=1, apply_prob=1.0, uniform_mix=0.0, min_unmasked_frames=0,
@@ -54,9 +54,12 @@ def test_patches_are_drawn_in_proportion_to_saliency(temperature, uniform_mix, c
 
 @pytest.mark.parametrize("saliency", [None, [0.0, 0.0, 0.0, 0.0], [0.7, 0.7, 0.7, 0.7]])
 @pytest.mark.parametrize("temperature", [0.0, 1.0, math.inf])
-def test_without_saliency_every_patch_is_as_likely(saliency, temperature):
+@pytest.mark.parametrize("weight_by", ["value", "rank"])
+def test_without_saliency_every_patch_is_as_likely(saliency, temperature, weight_by):
     draws = 40000
-    policy = replace(ALWAYS, temperature=temperature, mask_ratio=(0.25, 0.25))
+    policy = replace(
+        ALWAYS, temperature=temperature, weight_by=weight_by, mask_ratio=(0.25, 0.25)
+    )
     maps = None if saliency is None else torch.tensor(saliency)[None, :, None].expand(draws, 4, 1)
     mask = sample_mask(maps, torch.full((draws,), 4), (4, 1), policy, seeded(1))
     assert mask[:, :, 0].float().mean(dim=0).tolist() == pytest.approx([0.25] * 4, abs=0.009)
@@ -206,72 +209,117 @@ def test_saliency_and_control_share_participants_and_shares():
     assert hidden[0] > 1.3 * hidden[1]
 
 
-def test_fills_by_hand():
-    # Two utterances of 2 and 1 frames, 2 mel bins; 50 and -50 stand in padding.
-    x = torch.tensor([[[1.0, -4.0], [3.0, -8.0]], [[2.0, 6.0], [50.0, -50.0]]])
-    lengths = torch.tensor([2, 1])
-    mask = torch.tensor([[[True, False], [False, True]], [[True, False], [False, False]]])
-    expected = {
-        "mean": [[[2.0, -4.0], [3.0, -6.0]], [[2.0, 6.0], [50.0, -50.0]]],
-        "floor": [[[-8.0, -4.0], [3.0, -8.0]], [[2.0, 6.0], [50.0, -50.0]]],
-        "zero": [[[0.0, -4.0], [3.0, 0.0]], [[0.0, 6.0], [50.0, -50.0]]],
-    }
-    before = x.clone()
-    for how, values in expected.items():
-        assert fill(x, mask, lengths, how).tolist() == values, how
-    assert torch.equal(x, before)
+@pytest.mark.parametrize("weight_by", ["value", "rank"])
+@pytest.mark.parametrize("uniform_mix", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("temperature", [0.0, 0.2, 1.0])
+def test_a_map_of_zeros_gives_the_mask_of_the_random_control(weight_by, uniform_mix, temperature):
+    policy = MaskPolicy(
+        patch_frames=2, patch_bins=2, apply_prob=1.0, weight_by=weight_by,
+        uniform_mix=uniform_mix, temperature=temperature,
+    )  # fmt: skip
+    lengths = torch.tensor([200, 170, 90, 120])  # patches enough for ties by rounding
+    maps = torch.rand(4, 200, 80, generator=seeded(2))
+    maps[1] = maps[3] = 0.0
+    mask = sample_mask(maps, lengths, (200, 80), policy, seeded())
+    random = sample_mask(None, lengths, (200, 80), policy, seeded())
+    assert torch.equal(mask[[1, 3]], random[[1, 3]]) and random[1].any() and random[3].any()
+    if uniform_mix < 1.0:
+        assert not torch.equal(mask[0], random[0]) and not torch.equal(mask[2], random[2])
 
 
-def test_noise_has_the_mean_and_deviation_of_each_bin():
-    x = torch.randn(1, 6000, 2, generator=seeded()) * torch.tensor([0.5, 3.0])
-    x = x + torch.tensor([-7.0, 2.0])
-    x[:, 5000:] = 1e4  # padding
-    lengths = torch.tensor([5000])
-    mask = torch.zeros(1, 6000, 2, dtype=torch.bool)
-    mask[:, :5000] = True
-    filled = fill(x, mask, lengths, "noise", seeded(1))[0, :5000]
-    assert filled.mean(dim=0).tolist() == pytest.approx([-7.0, 2.0], abs=0.15)
-    assert filled.std(dim=0).tolist() == pytest.approx([0.5, 3.0], rel=0.05)
-    assert not torch.equal(filled, x[0, :5000])
-    assert torch.equal(filled, fill(x, mask, lengths, "noise", seeded(1))[0, :5000])
+@pytest.mark.parametrize("count", [1, 2])
+def test_by_rank_only_the_order_of_patches_counts(count):
+    # Ranks 0, 1, 2, 3 whatever the values; with m = 0.2: p = 0.8 r / 6 + 0.05.
+    draws = 40000
+    policy = replace(
+        ALWAYS, weight_by="rank", uniform_mix=0.2, mask_ratio=(count / 4, count / 4)
+    )
+    lengths = torch.full((draws,), 4)
+    expected = inclusion([0.05, 0.05 + 0.8 / 6, 0.05 + 1.6 / 6, 0.45], count)
+    masks = []
+    for saliency in ([0.0, 0.1, 0.2, 1.0], [0.97, 0.98, 0.99, 1.0]):
+        maps = torch.tensor(saliency)[None, :, None].expand(draws, 4, 1)
+        masks.append(sample_mask(maps, lengths, (4, 1), policy, seeded()))
+    assert torch.equal(*masks)
+    assert masks[0][:, :, 0].float().mean(dim=0).tolist() == pytest.approx(expected, abs=0.01)
 
 
-@pytest.mark.parametrize("how", FILLS)
-def test_gradients_flow_around_the_mask_only(how):
-    x = torch.randn(1, 4, 3, generator=seeded()).requires_grad_()
-    mask = torch.zeros(1, 4, 3, dtype=torch.bool)
-    mask[0, 1, 2] = True
-    fill(x, mask, torch.tensor([4]), how, seeded()).sum().backward()
-    assert torch.equal(x.grad, (~mask).float())
+def test_patches_of_equal_saliency_share_a_rank():
+    # Ranks 1, 1, 3 and 0, however many patches of padding there are.
+    maps = torch.tensor([0.5, 0.5, 0.9, 0.0, 0.0, 0.7])[None, :, None].expand(40000, 6, 1)
+    policy = replace(ALWAYS, weight_by="rank", mask_ratio=(0.25, 0.25))
+    mask = sample_mask(maps, torch.full((40000,), 4), (6, 1), policy, seeded())
+    share = mask[:, :, 0].float().mean(dim=0).tolist()
+    assert share == pytest.approx([0.2, 0.2, 0.6, 0.0, 0.0, 0.0], abs=0.01)
 
 
 @pytest.mark.parametrize(
-    "options, words",
+    "axis, expected",
     [
-        ({"patch_frames": 0}, ["patch_frames", "0", ">= 1"]),
-        ({"patch_bins": 2.5}, ["patch_bins", "2.5", ">= 1"]),
-        ({"min_unmasked_frames": -1}, ["min_unmasked_frames", "-1", ">= 0"]),
-        ({"mask_ratio": (0.4, 0.2)}, ["mask_ratio", "0.4", "0.2"]),
-        ({"mask_ratio": 1.2}, ["mask_ratio", "1.2", "[0, 1]"]),
-        ({"mask_ratio": (0.1, 0.2, 0.3)}, ["mask_ratio", "0.3"]),
-        ({"apply_prob": "often"}, ["apply_prob", "often", "[0, 1]"]),
-        ({"apply_prob": float("nan")}, ["apply_prob", "nan", "[0, 1]"]),
-        ({"apply_prob": None}, ["apply_prob", "None"]),
-        ({"temperature": -1.0}, ["temperature", "-1.0", ">= 0"]),
-        ({"uniform_mix": 2}, ["uniform_mix", "2", "[0, 1]"]),
-        ({"shift_grid": "yes"}, ["shift_grid", "yes"]),
-        ({"fill": "silence"}, ["fill", "silence", "mean", "floor", "noise", "zero"]),
+        # Mean over mel bins: 0.3, 0.5, 0.2, 0.4. Mean over frames: 0.35, 0.3, 0.4.
+        ("time", [(1, 0), (1, 1), (1, 2), (3, 0), (3, 1), (3, 2)]),
+        ("frequency", [(0, 0), (0, 2), (1, 0), (1, 2), (2, 0), (2, 2), (3, 0), (3, 2)]),
     ],
 )
-def test_a_policy_out_of_range_is_refused(options, words):
-    with pytest.raises(UserError) as caught:
-        MaskPolicy(**options)
-    message = str(caught.value)
-    assert "\n" not in message
-    assert all(word in message for word in words), message
+def test_maps_of_one_axis_mask_all_of_the_other(axis, expected):
+    maps = torch.tensor([[[0.0, 0.0, 0.9], [0.5, 0.5, 0.5], [0.4, 0.2, 0.0], [0.5, 0.5, 0.2]]])
+    share = len(expected) / 12
+    policy = replace(ALWAYS, axis=axis, temperature=0.0, mask_ratio=(share, share))
+    for seed in range(5):
+        mask = sample_mask(maps, torch.tensor([4]), (4, 3), policy, seeded(seed))
+        assert [tuple(cell) for cell in mask[0].nonzero().tolist()] == expected
+    longer = torch.cat([maps, torch.ones(1, 3, 3)], dim=1)
+    mask = sample_mask(longer, torch.tensor([4]), (7, 3), policy, seeded())
+    assert [tuple(cell) for cell in mask[0].nonzero().tolist()] == expected
 
 
-def test_numbers_as_yaml_writes_them():
-    policy = MaskPolicy(mask_ratio=[0.1, 1], temperature="inf", apply_prob="1e-1")
-    assert policy.mask_ratio == (0.1, 1.0)
-    assert policy.temperature == math.inf and policy.apply_prob == 0.1
+@pytest.mark.parametrize("axis, still, moving", [("time", 1, 0), ("frequency", 0, 1)])
+def test_a_grid_of_one_axis_moves_along_it_alone(axis, still, moving):
+    policy = MaskPolicy(patch_frames=3, patch_bins=4, axis=axis)
+    draws = draw(2000, (20, 10), policy, seeded())
+    assert (draws.shift[:, still] == 0).all()
+    assert set(draws.shift[:, moving].tolist()) == set(range((3, 4)[moving]))
+    lengths = torch.full((2000,), 20)
+    always = replace(policy, apply_prob=1.0, mask_ratio=0.4, min_unmasked_frames=0)
+    mask = sample_mask(None, lengths, (20, 10), always, seeded())
+    across = mask.float().mean(dim=2 - moving)  # (B, F) or (B, T): 0 or 1 where all agree
+    assert set(across.unique().tolist()) == {0.0, 1.0}
+    half_a_patch = 0.5 * (3 / 20, 4 / 10)[moving] + 1e-6
+    assert ((mask.float().mean(dim=(1, 2)) - 0.4).abs() <= half_a_patch).all()
+
+
+def test_an_utterance_shorter_than_a_patch_is_one_patch():
+    policy = replace(ALWAYS, patch_frames=8, patch_bins=4, mask_ratio=(0.5, 0.5))
+    maps = torch.rand(1, 3, 8, generator=seeded())
+    mask = sample_mask(maps, torch.tensor([3]), (3, 8), policy, seeded())
+    assert mask.sum() == 12 and mask[0].all(dim=0).sum() == 4  # all frames of one patch of 4 bins
+
+
+def frozen(keys, lengths, size, policy, seed):
+    draws = draw(len(keys), size, policy, seeded(seed))
+    return place(freeze(draws, keys, lengths, size, policy), None, lengths, size, policy)
+
+
+def test_frozen_masks_are_the_same_cells_whatever_the_seed_and_the_batch():
+    policy = MaskPolicy(patch_frames=3, patch_bins=4, apply_prob=1.0, mask_ratio=0.3)
+    keys, lengths = [11, 12, 13], torch.tensor([40, 31, 17])
+    mask = frozen(keys, lengths, (40, 16), policy, 0)
+    assert torch.equal(mask, frozen(keys, lengths, (40, 16), policy, 1))
+    for index in range(3):
+        length = lengths[index : index + 1]
+        alone = frozen(keys[index : index + 1], length, (int(length), 16), policy, 2)
+        assert torch.equal(mask[index, : int(length)], alone[0]) and alone.any()
+    other = frozen([21, 22, 23], lengths, (40, 16), policy, 0)
+    assert all(not torch.equal(one, two) for one, two in zip(mask, other))
+    twins = frozen([5, 5], torch.tensor([40, 40]), (40, 16), policy, 0)
+    assert torch.equal(twins[0], twins[1])
+
+
+def test_frozen_masks_grow_with_the_share_and_keep_the_participants():
+    small = MaskPolicy(apply_prob=0.5, mask_ratio=0.1)
+    large = MaskPolicy(apply_prob=0.5, mask_ratio=0.4)
+    keys, lengths = list(range(60)), torch.full((60,), 40)
+    masks = [frozen(keys, lengths, (40, 16), policy, 3) for policy in (small, large)]
+    assert not (masks[0] & ~masks[1]).any() and masks[1].sum() > 2 * masks[0].sum()
+    active = draw(60, (40, 16), large, seeded(3)).active
+    assert torch.equal(masks[1].flatten(1).any(dim=1), active)
