@@ -18,7 +18,7 @@ from espnet_saliency.accent.features import FeatureSettings
 from espnet_saliency.errors import UserError
 from espnet_saliency.recipe.layout import Layout
 from espnet_saliency.recipe.options import ROOT, find_config, read_yaml
-from espnet_saliency.saliency.specaug import SaliencySpecAug
+from espnet_saliency.saliency.specaug import SaliencySpecAug, needs_classifier
 
 
 @dataclass(frozen=True)
@@ -87,8 +87,8 @@ def _load_arm(
         conf = copy.deepcopy(augmentation.get("specaug_conf") or {})
         for key, value in setting.items():
             _set(conf, key, value)
-        needs_classifier = conf.get("method", "grad_cam") != "random"
-        if needs_classifier and not conf.get("classifier"):
+        needs = needs_classifier(conf)
+        if needs and not conf.get("classifier"):
             conf["classifier"] = str(layout.accent_exp)
         try:
             SaliencySpecAug(**conf)
@@ -99,7 +99,7 @@ def _load_arm(
             raise UserError(f"{where}: {error}") from error
         label = "_".join([name, *(f"{key}{value}" for key, value in setting.items())])
         config = {**copy.deepcopy(base), **augmentation, "specaug_conf": conf}
-        arms.append(Arm(label, config, needs_classifier, augmentation=label, base=name, swept=setting))
+        arms.append(Arm(label, config, needs, augmentation=label, base=name, swept=setting))
     return arms
 
 

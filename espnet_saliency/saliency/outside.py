@@ -25,7 +25,7 @@ class Outside:
         check: is given the network once it is there; raises UserError where it will not do.
     """
 
-    def __init__(self, path: str, check: Callable[[AccentClassifier], None]):
+    def __init__(self, path: str, check: Callable[[AccentClassifier], None] | None = None):
         self.path, self._check = path, check
         self._features: FeatureSettings | None = None
         self._network: AccentClassifier | None = None
@@ -50,7 +50,8 @@ class Outside:
                     f"{self.path}: the accent classifier hears other features than the recogniser: "
                     f"{'; '.join(differences)}; train one with the recogniser's frontend_conf"
                 )
-        self._check(network)
+        if self._check is not None:
+            self._check(network)
         self._network = network
 
     def get(self, x: Tensor) -> AccentClassifier:

@@ -10,6 +10,9 @@ from espnet_saliency.errors import UserError
 from espnet_saliency.saliency.checks import check_choice, check_number, check_range, check_whole
 from espnet_saliency.saliency.filling import FILLS
 
+CHANGES = ("accent_mix", "accent_shift")
+"""Fills that need the classifier, see `transfer`."""
+PROTECTIONS = ("none", "change")
 WEIGHTS = ("value", "rank")
 AXES = ("both", "time", "frequency")
 
@@ -51,7 +54,17 @@ class MaskPolicy:
     patches are not the same cells at each epoch; patches cut by the ends of an utterance count by
     what is left of them."""
     fill: str = "mean"
-    """What masked cells get: `mean`, `floor`, `noise`, `zero` or `shuffle_time`, see `filling`."""
+    """What masked cells get: `mean`, `floor`, `noise`, `zero` or `shuffle_time`, see `filling`; or a
+    change towards another accent, `accent_mix` or `accent_shift`, see `transfer`."""
+    mix_alpha: float = 0.1
+    """alpha of `accent_mix`: lambda ~ Beta(alpha, alpha), > 0; small: all of one or of the other."""
+    shift_step: float = 0.5
+    """epsilon of `accent_shift`, >= 0: the largest step, in deviations of the mel bin."""
+    protect: str = "none"
+    """`change`: spare what changes, s'(t, f) = s(t, f) (1 - p(t, f))^gamma with p the local energy of
+    the slope of each mel bin (`phonetic`); `none`."""
+    protect_strength: float = 1.0
+    """gamma, >= 0."""
     weight_by: str = "value"
     """w_p: `value` is s_p; `rank` is r_p, which only asks which patch is the more salient, not by
     how much, so that one peak in a map does not take all the masks. Patches of no saliency weigh
@@ -76,7 +89,10 @@ class MaskPolicy:
         settle("mask_ratio", check_range("mask_ratio", self.mask_ratio))
         if not isinstance(self.shift_grid, bool):
             raise UserError(f"specaug_conf.shift_grid: {self.shift_grid!r} is not true or false")
-        check_choice("fill", self.fill, FILLS)
+        if self.mix_alpha == 0:
+            raise UserError("specaug_conf.mix_alpha: 0 is not above 0; 0.1 is MixStyle's")
+        check_choice("fill", self.fill, (*FILLS, *CHANGES))
+        check_choice("protect", self.protect, PROTECTIONS)
         check_choice("weight_by", self.weight_by, WEIGHTS)
         check_choice("axis", self.axis, AXES)
 
@@ -101,4 +117,11 @@ _WHOLE = {
     "warmup_batches": 0,
     "seed": 0,
 }
-_NUMBERS = {"apply_prob": 1.0, "temperature": math.inf, "uniform_mix": 1.0}
+_NUMBERS = {
+    "apply_prob": 1.0,
+    "temperature": math.inf,
+    "uniform_mix": 1.0,
+    "mix_alpha": 100.0,
+    "shift_step": 10.0,
+    "protect_strength": 10.0,
+}

@@ -16,13 +16,16 @@ from espnet_saliency.saliency import cam
 from espnet_saliency.saliency.checks import check_choice, check_layer, check_number
 from espnet_saliency.saliency.controls import DERIVED, energy
 from espnet_saliency.saliency.masking import Draws, MaskPolicy, draw, fill, freeze, place
+from espnet_saliency.saliency.outside import Outside
+from espnet_saliency.saliency.phonetic import phonetic_change, protect
+from espnet_saliency.saliency.policy import CHANGES
 from espnet_saliency.saliency.sources import STREAMS, ClassifierMaps, Participants, StoredMaps
 from espnet_saliency.saliency.targets import TARGETS
+from espnet_saliency.saliency.transfer import change, draw_chances
 
 if TYPE_CHECKING:
     from espnet_saliency.accent.classifier import AccentClassifier
     from espnet_saliency.accent.features import FeatureSettings
-    from espnet_saliency.saliency.outside import Outside
 
 MAPLESS = ("random", "frozen", "energy")
 """Controls that need no map of a classifier."""
@@ -31,6 +34,8 @@ METHODS = (*cam.METHODS, *DERIVED, *MAPLESS)
 
 def needs_classifier(specaug_conf: dict) -> bool:
     """Whether `specaug_conf` needs the experiment folder of an accent classifier."""
+    if specaug_conf.get("fill") in CHANGES:
+        return True
     mapless = specaug_conf.get("method", "grad_cam") in MAPLESS
     return not mapless and not specaug_conf.get("stored_maps")
 
@@ -70,9 +75,11 @@ class SaliencySpecAug(AbsSpecAug):
         stored_maps: folder of stored maps, which come as the data stream `saliency`: then no
             classifier is loaded. They must be of the same method, layer and target.
         specaug: keyword arguments of ESPnet's SpecAug, which is applied afterwards; None for none.
+        specaug_for: `all` utterances get that SpecAugment, or only the `unmasked` ones: either the
+            one augmentation or the other.
         patch_frames, patch_bins, mask_ratio, apply_prob, temperature, uniform_mix,
-            min_unmasked_frames, shift_grid, fill, weight_by, axis, warmup_batches, seed: see
-            `MaskPolicy`.
+            min_unmasked_frames, shift_grid, fill, weight_by, axis, warmup_batches, seed, mix_alpha,
+            shift_step, protect, protect_strength: see `MaskPolicy`.
 
     Raises:
         UserError: an option outside its range, or no classifier where the method needs one.
@@ -96,12 +103,17 @@ class SaliencySpecAug(AbsSpecAug):
         axis: str = MaskPolicy.axis,
         warmup_batches: int = MaskPolicy.warmup_batches,
         seed: int = MaskPolicy.seed,
+        mix_alpha: float = MaskPolicy.mix_alpha,
+        shift_step: float = MaskPolicy.shift_step,
+        protect: str = MaskPolicy.protect,
+        protect_strength: float = MaskPolicy.protect_strength,
         map_method: str | None = None,
         layer: str | Sequence[str] | None = None,
         reference_accent: str | None = None,
         min_confidence: float = 0.0,
         stored_maps: str | None = None,
         specaug: dict | None = None,
+        specaug_for: str = "all",
         **unknown,
     ):
         super().__init__()
@@ -124,6 +136,10 @@ class SaliencySpecAug(AbsSpecAug):
             axis=axis,
             warmup_batches=warmup_batches,
             seed=seed,
+            mix_alpha=mix_alpha,
+            shift_step=shift_step,
+            protect=protect,
+            protect_strength=protect_strength,
         )
         self.batches = 0
         """Training batches seen. A resumed training sets it (`resume`), for `warmup_batches`."""
@@ -161,7 +177,18 @@ class SaliencySpecAug(AbsSpecAug):
             self.source = ClassifierMaps(
                 str(classifier), of, layer, target, reference_accent, min_confidence
             )
+        self.changer: Outside | None = None
+        if fill in CHANGES:
+            if not classifier:
+                raise UserError(
+                    f"specaug_conf.classifier: fill {fill} needs the experiment folder of an accent "
+                    "classifier (or choose fill: mean)"
+                )
+            self.changer = self.classifier or Outside(str(classifier))
         self.specaug = None if specaug is None else _stock_specaug(specaug)
+        self.specaug_for = check_choice("specaug_for", specaug_for, ("all", "unmasked"))
+        if specaug is None and specaug_for == "unmasked":
+            raise UserError("specaug_conf.specaug_for: unmasked has no say without specaug; remove it")
         self._received: tuple[list[str], dict[str, Tensor]] | None = None
 
     @property
@@ -189,11 +216,13 @@ class SaliencySpecAug(AbsSpecAug):
         """
         if self.source is not None:
             self.source.bind(features)
+        if self.changer is not None and self.changer is not self.classifier:
+            self.changer.bind(features)
 
     def use(self, classifier: AccentClassifier) -> None:
         """Take a classifier that is loaded already, in the place of the one at `classifier`."""
-        if self.classifier is not None:
-            self.classifier.take(classifier)
+        for holder in {id(h): h for h in (self.classifier, self.changer) if h is not None}.values():
+            holder.take(classifier)
 
     def resume(self, batches: int) -> None:
         """Go on as after `batches` training batches.
@@ -235,11 +264,21 @@ class SaliencySpecAug(AbsSpecAug):
         self.batches += self.training
         masked = x
         if mask is not None:
-            masked = fill(x, mask, lengths, self.policy.fill)
+            masked = self._fill(x, mask, lengths.to(x.device))
         if self.specaug is not None:
             # SpecAug writes into what it is given.
-            return self.specaug(x.clone() if masked is x else masked, x_lengths)
+            stock, x_lengths = self.specaug(masked.clone(), x_lengths)
+            if self.specaug_for == "all" or mask is None:
+                return stock, x_lengths
+            return torch.where(mask.flatten(1).any(dim=1)[:, None, None], masked, stock), x_lengths
         return masked, x_lengths
+
+    def _fill(self, x: Tensor, mask: Tensor, lengths: Tensor) -> Tensor:
+        if self.changer is None:
+            return fill(x, mask, lengths, self.policy.fill)
+        chances = draw_chances(x.size(0), self.policy)
+        with torch.autocast(x.device.type, enabled=False):
+            return change(self.changer.get(x), x, mask, lengths, self.policy, chances)
 
     @torch.no_grad()
     def mask(self, x: Tensor, lengths: Tensor) -> Tensor | None:
@@ -273,6 +312,15 @@ class SaliencySpecAug(AbsSpecAug):
 
     def _maps(self, given: Participants) -> Tensor | None:
         """(B, T, F), >= 0, what masks are drawn by; None for evenly."""
+        maps = self._unprotected(given)
+        if self.policy.protect == "change":
+            spared = phonetic_change(given.feats, given.lengths)
+            # Evenly, but for what is spared: the control of a map that is protected.
+            maps = torch.ones_like(given.feats) if maps is None else maps
+            maps = protect(maps, spared, self.policy.protect_strength)
+        return maps
+
+    def _unprotected(self, given: Participants) -> Tensor | None:
         if self.source is None:
             return energy(given.feats, given.lengths) if self.method == "energy" else None
         maps = self.source(given)
