@@ -36,7 +36,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path, PurePosixPath
-from typing import Callable, Iterable, Iterator
+from typing import Callable, Iterable, Iterator, Mapping
 
 from espnet_saliency.corpora.commonvoice import Clip, language_folder, read_clips, release
 from espnet_saliency.corpora.reading import (
@@ -103,7 +103,8 @@ def prepare(corpus_dir: Path, options: Options, seed: int) -> Corpus:
     """The sets train, dev and test, from the published lists or from a release.
 
     From lists, the sets are generators in the order of the lists, and `Corpus.rejected` is complete
-    when they have been passed through.
+    when they have been passed through. A clip, by id or by file, that several lists have stays in
+    the one of them that comes last in train, dev, test: nothing that is tested on is trained on.
 
     Args:
         corpus_dir: the folder with the lists and the audio, or a Common Voice release.
@@ -130,7 +131,8 @@ def prepare(corpus_dir: Path, options: Options, seed: int) -> Corpus:
             f"(columns {', '.join(LIST_COLUMNS)}) in it; name theirs: --lists_dir DIR"
         )
     else:
-        corpus = _from_release(corpus_dir, options, form, seed)
+        folder = _release_folder(corpus_dir, options)
+        corpus = _from_release(folder, corpus_dir, options, form, seed)
     return hold_out_accents(corpus, map(label, options.unseen_accents))
 
 
@@ -143,7 +145,7 @@ def tables(corpus_dir: Path, options: Options) -> list[Path]:
     lists = _lists(corpus_dir, options)
     if lists is not None:
         return [lists / f"{name}.csv" for name in ("train", "dev", "test")]
-    return _release_tables(language_folder(corpus_dir, "en"))
+    return _release_tables(_release_folder(corpus_dir, options))
 
 
 def test_sets(corpus_dir: Path | None, options: Options) -> tuple[str, ...]:
@@ -164,18 +166,42 @@ def find_lists(folder: Path, depth: int = 3) -> Path | None:
     Raises:
         UserError: several folders hold them.
     """
-    found = []
-    level = [folder]
-    for _ in range(depth + 1):
-        for place in level:
-            tables = [place / f"{name}.csv" for name in ("train", "dev", "test")]
-            if all(t.is_file() and set(LIST_COLUMNS) <= set(header(t)) for t in tables):
-                found.append(place)
-        level = [below for place in level for below in _folders(place)]
+    found = [place for place in _with_train(folder, depth) if not _lacking(place)]
     if len(found) > 1:
         names = ", ".join(str(place) for place in found)
         raise UserError(f"{folder}: several folders with lists, name one by --lists_dir: {names}")
     return found[0] if found else None
+
+
+def _release_folder(corpus_dir: Path, options: Options) -> Path:
+    """The folder en of a release; where there is none, what lists would lack is said too."""
+    try:
+        return language_folder(corpus_dir, "en")
+    except UserError as error:
+        places = [] if options.source == "release" else _with_train(corpus_dir)
+        if not places:
+            raise
+        raise UserError(f"{_lacking(places[0])}; and {error}") from None
+
+
+def _with_train(folder: Path, depth: int = 3) -> list[Path]:
+    """The folders with a train.csv, at most `depth` levels below `folder`."""
+    found, level = [], [folder]
+    for _ in range(depth + 1):
+        found += [place for place in level if (place / "train.csv").is_file()]
+        level = [below for place in level for below in _folders(place)]
+    return found
+
+
+def _lacking(place: Path) -> str:
+    """What a folder with a train.csv lacks of a folder of lists; "" where it is one."""
+    for table in (place / f"{name}.csv" for name in ("train", "dev", "test")):
+        if not table.is_file():
+            return f"{place} has train.csv, but no {table.name}"
+        for column in LIST_COLUMNS:
+            if column not in header(table):
+                return f"{table}: no column {column!r}; it has: {', '.join(header(table))}"
+    return ""
 
 
 def _folders(place: Path) -> list[Path]:
@@ -199,30 +225,49 @@ def _from_lists(lists: Path, root: Path, form: Callable[[str], str]) -> Corpus:
                 f"{table}: none of its clips is under {root}; looked for names like "
                 f"cv-valid-train/sample-000001.mp3 there and one or two levels below"
             )
+    set_of = _tested(lists, find)
+    for name in ("train", "dev", "test"):
         corpus.sets[name] = _listed(
-            table, find, one_line if name == "test" else form, corpus.rejected
+            lists / f"{name}.csv", find, one_line if name == "test" else form, set_of, corpus
         )
     return corpus
 
 
+def _tested(lists: Path, find: AudioByTail) -> dict[str | Path, str]:
+    """Id and audio file of each clip of dev and test -> that set."""
+    set_of: dict[str | Path, str] = {}
+    for name in ("dev", "test"):
+        for row in read_table(lists / f"{name}.csv", LIST_COLUMNS):
+            path = None if row.problem else find(row.values["wav"])
+            if path:
+                set_of |= {identifier(row.values["utt_id"]): name, path: name}
+    return set_of
+
+
 def _listed(
-    table: Path, find: AudioByTail, form: Callable[[str], str], rejected: list[Rejection]
+    table: Path,
+    find: AudioByTail,
+    form: Callable[[str], str],
+    set_of: Mapping[str | Path, str],
+    corpus: Corpus,
 ) -> Iterator[Utterance]:
     for row in read_table(table, LIST_COLUMNS):
         values = {column: value.strip() for column, value in row.values.items()}
         utt_id = identifier(values.get("utt_id", ""))
         wav, text = values.get("wav", ""), form(values.get("text", ""))
         path = find(wav)
+        others = {set_of.get(key, table.stem) for key in (utt_id, path)} - {table.stem}
         problem = (
             row.problem
             or ("" if utt_id else "no utt_id")
             or ("" if text else "no text")
             or ("" if values.get("accent") else "no accent")
             or ("" if path else f"no audio {PurePosixPath(wav).name} under the corpus folder")
+            or (f"duplicate id: the clip is in {' and '.join(sorted(others))} too" if others else "")
         )
         if problem:
             name = utt_id or f"{table.name}:{row.line}"
-            rejected.append(rejection(name, f"{problem}: {table.name} line {row.line}"))
+            corpus.rejected.append(rejection(name, f"{problem}: {table.name} line {row.line}"))
         else:
             # Without speaker ids each clip stands for itself.
             yield Utterance(utt_id, utt_id, label(values["accent"]), text, path)
@@ -292,9 +337,8 @@ def parse_accents(stated: str) -> frozenset[str]:
 
 
 def _from_release(
-    corpus_dir: Path, options: Options, form: Callable[[str], str], seed: int
+    folder: Path, corpus_dir: Path, options: Options, form: Callable[[str], str], seed: int
 ) -> Corpus:
-    folder = language_folder(corpus_dir, "en")
     number = release(folder, corpus_dir)
     corpus = Corpus(sets={}, notes=[f"Common Voice en, release {number or 'unknown'}, {folder}"])
 

@@ -59,6 +59,9 @@ def prepare(corpus_dir: Path, options: Options, seed: int) -> Corpus:
         options: release, accent labels and text.
         seed: not used; the publisher's splits are the sets.
 
+    A clip that several tables list stays in the one of them that comes last in train, dev, test:
+    nothing that is tested on is trained on.
+
     Raises:
         UserError: the folder, a table, a column or clips/ is missing.
     """
@@ -72,10 +75,20 @@ def prepare(corpus_dir: Path, options: Options, seed: int) -> Corpus:
     own = {} if options.accent_labels is None else _own_labels(options.accent_labels)
     policy = text_policy(options.text_policy)
 
-    for name in ("train", "dev", "test"):
-        clips = read_clips(folder / f"{name}.tsv", folder / "clips")
+    clips = {
+        name: read_clips(folder / f"{name}.tsv", folder / "clips")
+        for name in ("train", "dev", "test")
+    }
+    set_of = {
+        clip.name: name
+        for name in ("dev", "test")
+        for clip in read_clips(folder / f"{name}.tsv", folder / "clips")
+        if not clip.problem
+    }
+    for name in clips:
         form = one_line if name == "test" else policy
-        corpus.sets[name] = _utterances(clips, form, own, number or "unknown", corpus)
+        once = _once(clips[name], name, set_of)
+        corpus.sets[name] = _utterances(once, form, own, number or "unknown", corpus)
     return hold_out_accents(corpus, map(label, options.unseen_accents))
 
 
@@ -93,6 +106,15 @@ def tables(corpus_dir: Path, options: Options) -> list[Path]:
 def test_sets(corpus_dir: Path | None, options: Options) -> tuple[str, ...]:
     """Names of the test sets that `prepare` will make."""
     return with_unseen(["test"], options.unseen_accents)
+
+
+def _once(clips: Iterator[Clip], name: str, set_of: Mapping[str, str]) -> Iterator[Clip]:
+    """The clips of set `name`; one that is of another set by `set_of` is no longer usable."""
+    for clip in clips:
+        other = set_of.get(clip.name, name)
+        if other != name and not clip.problem:
+            clip = clip._replace(problem=f"duplicate id: in {name}.tsv and in {other}.tsv")
+        yield clip
 
 
 def _utterances(

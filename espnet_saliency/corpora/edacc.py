@@ -99,7 +99,9 @@ def prepare(corpus_dir: Path, options: Options, seed: int) -> Corpus:
     corpus = Corpus(sets={})
 
     wording = read_background(root / "linguistic_background.csv")
-    published = {name: list(_utterances(root, name, wording, corpus)) for name in ("dev", "test")}
+    test = list(_utterances(root, "test", wording, corpus, frozenset()))
+    tested = frozenset(u.utt_id for u in test)
+    published = {"dev": list(_utterances(root, "dev", wording, corpus, tested)), "test": test}
     speakers = {u.speaker for utterances in published.values() for u in utterances}
     accents = _accents(options.accent_map, {s: wording.get(s, "") for s in speakers}, corpus)
     for name, utterances in published.items():
@@ -213,7 +215,7 @@ def read_background(path: Path) -> dict[str, str]:
     """Participant -> what they wrote about their accent.
 
     Raises:
-        UserError: the file or one of the two columns is missing.
+        UserError: the file or one of the two columns is missing; it is no CSV.
     """
     if not path.is_file():
         raise UserError(f"{path}: no such file")
@@ -227,10 +229,15 @@ def read_background(path: Path) -> dict[str, str]:
                 f"{path}: needs the columns PARTICIPANT_ID and '{ACCENT_QUESTION} ...'; "
                 f"it has: {', '.join(columns)}"
             )
-        return {
-            (row[columns["PARTICIPANT_ID"]] or "").strip(): one_line(row[columns[question]] or "")
-            for row in rows
-        }
+        try:
+            return {
+                (row[columns["PARTICIPANT_ID"]] or "").strip(): one_line(row[columns[question]] or "")
+                for row in rows
+            }
+        except csv.Error as error:
+            raise UserError(
+                f"{path} line {rows.line_num}: {error}; look there for an unbalanced quote"
+            ) from error
 
 
 def read_accent_map(path: Path) -> dict[str, str]:
@@ -283,16 +290,21 @@ def _accents(path: Path | None, wording: Mapping[str, str], corpus: Corpus) -> d
 
 
 def _utterances(
-    root: Path, name: str, wording: Mapping[str, str], corpus: Corpus
+    root: Path, name: str, wording: Mapping[str, str], corpus: Corpus, elsewhere: frozenset[str]
 ) -> Iterator[Utterance]:
-    """The utterances of dev or test in the order of its segments, text as published, no accent."""
+    """The utterances of dev or test in the order of its segments, text as published, no accent.
+
+    Those of `elsewhere`, which another set has, are rejected.
+    """
     folder = root / name
     speakers = _first(folder / "utt2spk", corpus.notes)
     texts = _first(folder / "text", corpus.notes)
     seen: dict[str, int] = {}
     for line, utt_id, rest in read_pairs(folder / "segments"):
         where = f"{name}/segments line {line}"
-        speaker, text = speakers.get(utt_id, ""), one_line(texts.get(utt_id, ""))
+        # A speaker is one word; what follows it in a broken line is not looked at.
+        speaker = identifier((speakers.get(utt_id, "").split() or [""])[0])
+        text = one_line(texts.get(utt_id, ""))
         problem, recording, start, end = _segment(rest)
         if utt_id in seen:
             problem = "duplicate id"
@@ -303,7 +315,9 @@ def _utterances(
         elif "\ufffd" in text:
             problem = problem or "a character that is not UTF-8 in the text"
         seen.setdefault(utt_id, line)
-        whole_id = utterance_id(speaker, utt_id) if speaker else utt_id
+        whole_id = utterance_id(speaker, identifier(utt_id)) if speaker else utt_id
+        if not problem and whole_id in elsewhere:
+            problem = "duplicate id: test has it too"
         if problem:
             corpus.rejected.append(rejection(whole_id, f"{problem}: {where}"))
             continue

@@ -59,7 +59,7 @@ def prepare(corpus_dir: Path, options: Options, seed: int) -> Corpus:
     """The sets train, dev and one for each test part, sorted by utterance id.
 
     The sets are generators: each can be passed through once, and `Corpus.rejected` is complete
-    after that.
+    after that. An utterance that lies in several parts stays in the test part, or else in dev.
 
     Args:
         corpus_dir: LibriSpeech, or the folder above or below it.
@@ -95,9 +95,12 @@ def prepare(corpus_dir: Path, options: Options, seed: int) -> Corpus:
 
     policy = text_policy(options.text_policy)
     corpus = Corpus(sets={})
+    tested = [part for name in sets if name not in ("train", "dev") for part in sets[name]]
     for name, parts in sets.items():
         form = policy if name in ("train", "dev") else one_line
-        streams = [_utterances(root / part, form, corpus.rejected) for part in parts]
+        held = {"train": [*sets.get("dev", ()), *tested], "dev": tested}.get(name, [])
+        others = [root / part for part in held]
+        streams = [_utterances(root / part, form, others, corpus.rejected) for part in parts]
         merged = heapq.merge(*streams, key=lambda utterance: utterance.utt_id)
         corpus.sets[name] = unique(merged, corpus.rejected)
     return corpus
@@ -113,22 +116,42 @@ def _folders(folder: Path) -> list[str]:
 
 
 def _utterances(
-    part: Path, form: Callable[[str], str], rejected: list[Rejection]
+    part: Path, form: Callable[[str], str], others: list[Path], rejected: list[Rejection]
 ) -> Iterator[Utterance]:
-    """The utterances of a part, sorted by id: speaker, chapter and number are sorted as text."""
+    """The utterances of a part, sorted by id: speaker, chapter and number are sorted as text.
+
+    Those that also lie in one of the parts `others` are rejected.
+    """
     for speaker in _folders(part):
         for chapter in _folders(part / speaker):
-            yield from _chapter(part / speaker / chapter, speaker, form, rejected)
+            place = part / speaker / chapter
+            elsewhere = {
+                name: other.name
+                for other in others
+                if (other / speaker / chapter).is_dir()
+                for name in _recordings(other / speaker / chapter)
+            }
+            for utterance in _chapter(place, speaker, form, rejected):
+                other = elsewhere.get(utterance.utt_id)
+                if other:
+                    reason = f"duplicate id: in {part.name} and in {other}"
+                    rejected.append(rejection(utterance.utt_id, reason))
+                else:
+                    yield utterance
+
+
+def _recordings(chapter: Path) -> set[str]:
+    return {name[: -len(".flac")] for name in os.listdir(chapter) if name.endswith(".flac")}
 
 
 def _chapter(
     folder: Path, speaker: str, form: Callable[[str], str], rejected: list[Rejection]
 ) -> Iterator[Utterance]:
-    audio = {name[: -len(".flac")] for name in os.listdir(folder) if name.endswith(".flac")}
+    audio = _recordings(folder)
     table = folder / f"{speaker}-{folder.name}.trans.txt"
     texts = []
     for _, line in lines(table) if table.is_file() else ():
-        utt_id, _, text = line.strip().partition(" ")
+        utt_id, text = (line.split(maxsplit=1) + [""])[:2]
         texts.append((utt_id, text))
     missing = audio - {utt_id for utt_id, _ in texts}
     rejected += [
@@ -136,9 +159,12 @@ def _chapter(
     ]
 
     for utt_id, text in sorted(texts):
-        text = form(text)
+        broken, text = "\ufffd" in text, form(text)
         if utt_id not in audio:
             rejected.append(rejection(utt_id, f"no audio: listed in {table.name}"))
+        elif broken:
+            reason = f"a character that is not UTF-8 in the text: {table.name}"
+            rejected.append(rejection(utt_id, reason))
         elif not text:
             rejected.append(rejection(utt_id, f"no text: {table.name}"))
         else:

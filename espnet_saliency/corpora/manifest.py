@@ -13,9 +13,10 @@ Without split, sets that share no speaker are made, each accent divided by the s
 (`splits.split_speakers`); sets that a table with splits lacks are made out of its train.
 
 What is wrong with one row rejects that row: a missing file, an empty text or speaker, a segment
-that ends before it starts, a wrong number of fields. What makes the whole table doubtful stops: a
-column that is missing, an id twice, two speakers who would get the same id, a speaker with two
-accents, an unknown split.
+that ends before it starts, a wrong number of fields, an id that another row has. Of rows with one
+id the first is kept, one of a test set before one of dev, and that before one of train: nothing
+that is tested on is trained on. What makes the whole table doubtful stops: a column that is
+missing, two speakers who would get the same id, a speaker with two accents, an unknown split.
 """
 
 from __future__ import annotations
@@ -94,8 +95,8 @@ def prepare(corpus_dir: Path, options: Options, seed: int) -> Corpus:
         files are known to exist; they are opened where the data directory is written.
 
     Raises:
-        UserError: no table; a column that is missing; an id twice; speakers whose ids clash; a
-            speaker with two accents; an unknown split; nothing left to train on.
+        UserError: no table; a column that is missing; speakers whose ids clash; a speaker with two
+            accents; an unknown split; nothing left to train on.
     """
     _check(options)
     table = _find_table(corpus_dir, options)
@@ -203,8 +204,7 @@ class _Reader:
         self.rejected, self.excluded, self.notes = [], [], []
         self.utterances: list[Utterance] = []
         self.splits: list[str] = []
-        self._lines: dict[str, int] = {}
-        self._ids: dict[str, _Named] = {}
+        self._ids: list[_Named] = []
         self._speakers: dict[str, _Named] = {}
         self._accent_of: dict[str, _Named] = {}
         self._spellings: dict[str, Counter[str]] = defaultdict(Counter)
@@ -224,7 +224,8 @@ class _Reader:
             self._reject(identifier(raw) or f"line-{row.line}", row.line, problem)
             return
 
-        name = self._unique_id(raw, speaker, row.line)
+        name = identifier(raw)
+        name = name if name.startswith(speaker) else utterance_id(speaker, name)
         self._speaker(speaker, get("speaker"), row.line)
         accent = self._accent(speaker, get("accent"), row.line)
         split = self._split(get("split"), name, row.line)
@@ -236,7 +237,7 @@ class _Reader:
         elif not text:
             problem = "empty text"
         elif path is None:
-            problem = f"no file {get('path')} in {' or '.join(map(str, self.folders))}"
+            problem = f"no file: {get('path')} in {' or '.join(map(str, self.folders))}"
         problem = problem or bad_time
         if problem:
             self._reject(name, row.line, problem)
@@ -248,12 +249,14 @@ class _Reader:
                 )
             )
             self.splits.append(split)
+            self._ids.append(_Named(raw, row.line))
 
     def corpus(self, seed: int) -> Corpus:
         """The utterances in sets; the sets that the table does not make are made here."""
         spelling = self._accent_spelling()
-        utterances = [replace(u, accent=spelling[u.accent]) for u in self.utterances]
-        splits = list(self.splits)
+        kept = self._without_doubles()
+        utterances = [replace(u, accent=spelling[u.accent]) for u, _ in kept]
+        splits = [split for _, split in kept]
         if any(splits):
             for utterance, split in zip(utterances, splits):
                 if not split:
@@ -323,25 +326,34 @@ class _Reader:
         return value
 
     def _reject(self, name: str, line: int, problem: str) -> None:
-        self.rejected.append(rejection(name, f"{self.table.name} line {line}: {problem}"))
+        self.rejected.append(rejection(name, f"{problem}: {self.table.name} line {line}"))
 
-    def _unique_id(self, raw: str, speaker: str, line: int) -> str:
-        """The id of an utterance, with its speaker before it."""
-        first = self._lines.setdefault(raw, line)
-        if first != line:
-            raise UserError(
-                f"{self.table}: {self.options.utt_id_column} {raw!r} is there twice, in lines "
-                f"{first} and {line}: ids must differ"
-            )
-        name = identifier(raw)
-        name = name if name.startswith(speaker) else utterance_id(speaker, name)
-        other = self._ids.setdefault(name, _Named(raw, line))
-        if other.line != line:
-            raise UserError(
-                f"{self.table}: ids {other.raw!r} (line {other.line}) and {raw!r} (line {line}) "
-                f"both become {name!r}: rename one"
-            )
-        return name
+    def _without_doubles(self) -> list[tuple[Utterance, str]]:
+        """Utterances and their splits in the order of the table; one of each id, the others rejected."""
+        # Where one speaker's id begins another's, "s1_7" lies among those of s10: "s1-s1_7" does not.
+        speakers = sorted({u.speaker for u in self.utterances})
+        begins = {one for one, after in zip(speakers, speakers[1:]) if after.startswith(one)}
+        rows = []
+        for utterance, split, named in zip(self.utterances, self.splits, self._ids):
+            if utterance.speaker in begins:
+                whole = utterance_id(utterance.speaker, utterance.utt_id)
+                utterance = replace(utterance, utt_id=whole)
+            rows.append((utterance, split, named))
+
+        written: dict[str, _Named] = {}
+        made: dict[str, _Named] = {}
+        kept = {}
+        rank = {"": 3, "train": 2, "dev": 1}
+        for utterance, split, named in sorted(rows, key=lambda row: rank.get(row[1], 0)):
+            # Ids that differ may become one with their blanks and slashes replaced.
+            other = written.get(named.raw) or made.get(utterance.utt_id)
+            if other:
+                reason = f"duplicate id: {named.raw!r}, line {other.line} ({other.raw!r}) is kept"
+                self._reject(utterance.utt_id, named.line, reason)
+            else:
+                written[named.raw] = made[utterance.utt_id] = named
+                kept[named.line] = (utterance, split)
+        return [kept[line] for line in sorted(kept)]
 
     def _speaker(self, speaker: str, raw: str, line: int) -> None:
         other = self._speakers.setdefault(speaker, _Named(raw, line))

@@ -107,7 +107,7 @@ def _rows(path: Path, columns: list[str]) -> Iterator[Row]:
     for number, line in numbered:
         fields = _fields(line, path)
         problem = ""
-        if "\ufffd" in line:
+        if "\ufffd" in line or "\0" in line:
             problem = "a character that is not UTF-8"
         elif len(fields) != len(columns):
             problem = (
@@ -122,7 +122,10 @@ def _fields(line: str, path: Path) -> list[str]:
     # The csv module itself stops the whole file at a lone carriage return.
     if path.suffix.lower() != ".csv":
         return line.split("\t")
-    return next(csv.reader([line.replace("\r", " ")]), [])
+    try:
+        return next(csv.reader([line.replace("\r", " ")]), [])
+    except csv.Error:  # a field of more than 128 kB
+        return []
 
 
 def lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -161,9 +164,16 @@ def check_shares(shares: Sequence[float]) -> None:
         )
 
 
+# Control characters, zero-width space, direction marks and byte order marks: not the zero-width
+# joiner and non-joiner, which are letters of Persian spelling.
+_INVISIBLE = re.compile(
+    r"[\0-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]"
+)
+
+
 def identifier(name: str) -> str:
-    """`name` as a word that can be an id: blanks and slashes become "_"."""
-    return re.sub(r"[\s/\\]+", "_", name.strip())
+    """`name` as a word that can be an id: blanks and slashes become "_", invisible characters go."""
+    return re.sub(r"[\s/\\]+", "_", _INVISIBLE.sub("", name).strip())
 
 
 def utterance_id(speaker: str, name: str) -> str:
@@ -173,7 +183,7 @@ def utterance_id(speaker: str, name: str) -> str:
 
 def label(accent: str) -> str:
     """An accent as one word in lower case: " South  African" -> "south_african"."""
-    return "_".join(accent.casefold().split())
+    return identifier(accent.casefold()).lstrip(".")
 
 
 def unique(utterances: Iterable[Utterance], rejected: list[Rejection]) -> Iterator[Utterance]:

@@ -22,13 +22,15 @@ def one_line(text: str) -> str:
     """`text` as one line: tabs, line ends, non-breaking and other blanks become single blanks.
 
     Byte order marks and control characters go; the zero-width non-joiner, a letter of Persian
-    spelling, stays.
+    spelling, stays. A text of invisible characters alone is empty.
     """
     if text.isascii() and text.isprintable() and "  " not in text:
         return text.strip()
     # Category Cc also holds tab, line feed and carriage return: blanks first, then the rest.
     blanks = " ".join(text.split())
     kept = "".join(c for c in blanks if c != "\ufeff" and unicodedata.category(c) != "Cc")
+    if all(c == " " or unicodedata.category(c) == "Cf" for c in kept):
+        return ""
     return " ".join(kept.split())
 
 

@@ -288,6 +288,8 @@ def _read(audio: soundfile.SoundFile, row: _Row) -> np.ndarray:
 
 def _go_to(audio: soundfile.SoundFile, frame: int) -> None:
     """Make `frame` the next one that is read."""
+    if frame == audio.tell():
+        return
     if audio.format != "OGG":
         audio.seek(frame)
         return

@@ -7,7 +7,7 @@ from collections import Counter, deque
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import groupby
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import Iterable, Iterator, NamedTuple
 from urllib.parse import quote
@@ -67,6 +67,7 @@ class _Row(NamedTuple):
     channel: int
     columns: dict[str, str]
     recording: str = ""
+    recording_seconds: float = 0.0
     seconds: float = 0.0
 
 
@@ -94,6 +95,8 @@ def write_data_dir(
     once by recording, so that each header is read exactly once, and once by id. The result does
     not depend on the order, nor on `nj`. Every utterance ends in the folder or in `log`.
 
+    Of several utterances with one id, the first by path, start and text that can be used is kept.
+
     Recordings of a set with segments are named by their file's name, those of a set without by
     their utterance. Texts are brought to one line with single blanks (`one_line`).
 
@@ -104,12 +107,12 @@ def write_data_dir(
             one speaker id is the beginning of another.
         log: takes the utterances that are rejected: a file missing, without content, not audio or
             cut off; a channel that is not there; a segment that ends before it starts or lies
-            outside its recording (see MAX_OVERSHOOT); an empty text.
+            outside its recording (see MAX_OVERSHOOT); an empty text; an id that is there already.
         nj: headers read at a time.
 
     Raises:
-        UserError: an id twice; an id, accent or column name that cannot be written; an utterance id
-            that does not begin with its speaker's; clashing speaker ids; no utterance left.
+        UserError: an id, accent or column name that cannot be written; an utterance id that does
+            not begin with its speaker's; clashing speaker ids; no utterance left.
     """
     with atomic_dir(folder) as temporary:
         seen = _Seen()
@@ -118,29 +121,21 @@ def write_data_dir(
         )
         for utterance in utterances:
             by_recording.add(_to_row(utterance, folder, seen))
-        by_utterance: ExternalSort[_Row] = ExternalSort(attrgetter("utterance", "path"), temporary)
-        recordings: ExternalSort[tuple[str, str, float]] = ExternalSort(_first, temporary)
+        by_utterance: ExternalSort[_Row] = ExternalSort(
+            attrgetter("utterance", "path", "start", "text"), temporary
+        )
         label = f"{folder.name}: reading audio headers"
         with Progress(label, len(by_recording)) as progress, muted_stderr():
             for rows, info in _measured(by_recording, nj):
-                kept = _checked(rows, info, seen, log)
-                if kept and seen.segments:
-                    recordings.add((kept[0].recording, kept[0].path, info.seconds))
-                for row in kept:
+                for row in _checked(rows, info, seen, log):
                     by_utterance.add(row)
                 progress.advance(len(rows))
         if not len(by_utterance):
             why = f", all rejected: {log.commonest()}; see {log.path}" if len(by_recording) else ""
             raise UserError(f"{folder}: no utterance to write{why}; look at what the corpus holds")
-        if seen.segments:
-            _write_recordings(temporary, recordings)
-        counts = _write_utterances(temporary, by_utterance, seen, folder)
+        counts = _write_utterances(temporary, _unique(by_utterance, log), seen)
         counts.speakers = write_spk2utt(temporary, folder)
         return counts
-
-
-def _first(record: tuple) -> str:
-    return record[0]
 
 
 def _to_row(utterance: Utterance, folder: Path, seen: _Seen) -> _Row:
@@ -238,7 +233,7 @@ def _checked(
         if row.end is not None:
             end = min(row.end, end)
         if seen.segments:
-            row = row._replace(start=start, end=end)
+            row = row._replace(start=start, end=end, recording_seconds=info.seconds)
         kept.append(row._replace(seconds=end - start))
     return kept
 
@@ -261,21 +256,29 @@ def _why_not(row: _Row, info: AudioInfo) -> str | None:
     return None
 
 
+def _unique(rows: Iterable[_Row], log: RejectionLog) -> Iterator[_Row]:
+    """The first row of each utterance id; the others go to `log`."""
+    for name, same_id in groupby(rows, key=attrgetter("utterance")):
+        first = next(same_id)
+        yield first
+        for row in same_id:
+            reason = f"duplicate id: of {row.path}; the one of {first.path} is kept"
+            log.add(Rejection(name, STAGE, reason))
+
+
 def _write_recordings(folder: Path, recordings: Iterable[tuple[str, str, float]]) -> None:
     with ExitStack() as files:
         wav = _create(files, folder / "wav.scp")
         durations = _create(files, folder / "reco2dur")
-        for name, path, seconds in recordings:
+        for (name, path, seconds), _ in groupby(recordings):
             wav.write(f"{name} {path}\n")
             durations.write(f"{name} {_number(seconds)}\n")
 
 
-def _write_utterances(
-    folder: Path, rows: Iterable[_Row], seen: _Seen, named: Path
-) -> DataDirCounts:
-    """All tables with one line an utterance."""
+def _write_utterances(folder: Path, rows: Iterable[_Row], seen: _Seen) -> DataDirCounts:
+    """All tables with one line an utterance, and those of the recordings that segments lie in."""
     counts = DataDirCounts()
-    before = _Row("", "", "", "", "", "", None, None, 0, {})
+    recordings: ExternalSort[tuple[str, str, float]] = ExternalSort(itemgetter(0), folder)
     with ExitStack() as files:
         text = _create(files, folder / "text")
         utt2spk = _create(files, folder / "utt2spk")
@@ -286,16 +289,12 @@ def _write_utterances(
         columns = {n: _create(files, folder / f"utt2{n}") for n in sorted(seen.columns)}
         for row in rows:
             name = row.utterance
-            if name == before.utterance:
-                raise UserError(
-                    f"{named}: utterance id {name} is there twice: for {before.path} (speaker "
-                    f"{before.speaker}) and {row.path} (speaker {row.speaker}); ids must be unique"
-                )
             text.write(f"{name} {row.text}\n")
             utt2spk.write(f"{name} {row.speaker}\n")
             utt2dur.write(f"{name} {_number(row.seconds)}\n")
             if seen.segments:
                 where.write(f"{name} {row.recording} {_number(row.start)} {_number(row.end)}\n")
+                recordings.add((row.recording, row.path, row.recording_seconds))
             else:
                 where.write(f"{name} {row.path}\n")
             if accents:
@@ -307,7 +306,8 @@ def _write_utterances(
                 file.write(f"{name} {one_line(row.columns.get(column, '')) or UNKNOWN}\n")
             counts.utterances += 1
             counts.seconds += row.seconds
-            before = row
+    if seen.segments:
+        _write_recordings(folder, recordings)
     return counts
 
 

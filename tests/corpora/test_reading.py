@@ -74,7 +74,10 @@ def test_ids_and_labels():
     assert identifier(" a b/c\\d\t") == "a_b_c_d"
     assert utterance_id("s1", "s1-001") == "s1-001"
     assert utterance_id("s1", "s10-001") == "s1-s10-001"
+    assert identifier("\ufeff\x07a\u200b\u202ab") == "ab" and label("...") == ""
+    assert identifier("می\u200cشود") == "می\u200cشود"
     assert label("  South\u00a0AFRICAN ") == "south_african"
+    assert label("\u200bWelsh / English\ufeff") == "welsh_english"
 
 
 def test_the_folder_itself_comes_first_then_below_then_above(tmp_path):

@@ -28,6 +28,7 @@ from espnet_saliency.errors import UserError
         ("\ufeffa\x00b\x07", "ab"),  # byte order mark, control characters
         ("Mr. <laugh> O'Neil, 3.50", "Mr. <laugh> O'Neil, 3.50"),
         ("می\u200cشود", "می\u200cشود"),
+        (" \u200b\u200c \u200f", ""),  # nothing that is seen
         ("", ""),
     ],
 )

@@ -195,10 +195,31 @@ def test_what_cannot_be_written_is_refused(tmp_path, tone, utterance, prepare, c
     assert not (tmp_path / "data" / "train").exists()
 
 
-def test_an_id_twice_names_both(tmp_path, tone, utterance, prepare):
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_an_id_twice_one_is_kept(tmp_path, tone, utterance, prepare, order):
+    a, b = tone(tmp_path / "a.wav"), tone(tmp_path / "b.wav", seconds=2)
+    missing = tmp_path / "absent.wav"  # comes before b, and cannot be kept
+    rows = [utterance(b), utterance(a), utterance(b, "bob-1"), utterance(missing, "bob-1")]
+    folder, counts, log = prepare(rows[::order])
+    assert counts.utterances == 2 and validate_data_dir(folder) == 2
+    assert read_table(folder / "wav.scp") == {"ann-1": str(a), "bob-1": str(b)}
+    assert reasons(log) == {
+        "ann-1": f"duplicate id: of {b}; the one of {a} is kept",
+        "bob-1": f"file missing: {missing}",
+    }
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_recording_of_doubles_alone_is_left_out(tmp_path, tone, utterance, prepare, order):
     a, b = tone(tmp_path / "a.wav"), tone(tmp_path / "b.wav")
-    with pytest.raises(UserError, match="ann-1 is there twice: for .*a.wav .*ann. and .*b.wav"):
-        prepare([utterance(a), utterance(b)])
+    rows = [
+        utterance(a, start=0.5, end=0.7),
+        utterance(a, start=0.1, end=0.2),
+        utterance(b, start=0.1, end=0.2),
+    ]
+    folder, _, log = prepare(rows[::order])
+    assert read_table(folder / "segments") == {"ann-1": "a 0.1 0.2"} and log.count == 2
+    assert read_table(folder / "wav.scp") == {"a": str(a)} and validate_data_dir(folder) == 1
 
 
 @pytest.mark.parametrize(
