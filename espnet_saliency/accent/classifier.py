@@ -97,6 +97,8 @@ class AccentClassifier(nn.Module):
             ) from error
         classifier = cls(model, _digest(config, weights), name=str(path))
         fold_batch_norm(classifier.encoder)
+        # Channels last in memory: the convolutions take four fifths of the time on a CPU.
+        classifier.encoder.to(memory_format=torch.channels_last)
         return classifier
 
     def train(self, mode: bool = True) -> AccentClassifier:
