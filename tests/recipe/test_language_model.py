@@ -108,7 +108,7 @@ def recipe(tiny, tmp_path_factory):
     (folder / "decode_heavy.yaml").write_text(yaml.safe_dump(decode))
     (folder / "more.txt").write_text("books and chairs\nBOOKS AND CHAIRS\n")
     recipe = tiny.with_options(
-        *["--expdir", str(folder / "exp"), "--arms", "random_specaug", "--use_lm", "true"],
+        *["--expdir", str(folder / "exp"), "--arms", "specaug", "--use_lm", "true"],
         *["--lm_config", str(folder / "train_lm_tiny.yaml"), "--lm_train_text", str(folder / "more.txt")],
         *["--inference_config", str(folder / "decode_heavy.yaml")],
     )
@@ -156,7 +156,7 @@ def test_perplexity_is_that_of_the_chain_rule(recipe):
 
 @slow
 def test_a_weighty_model_changes_the_hypotheses(recipe):
-    experiment = recipe.place / "exp" / "asr_train_asr_tiny_random_specaug_raw_en_bpe40"
+    experiment = recipe.place / "exp" / "asr_train_asr_tiny_specaug_raw_en_bpe40"
 
     def decode(use_lm: str, folder: str) -> dict[str, str]:
         recipe.with_options("--use_lm", use_lm).run("--stage", "12", "--stop_stage", "12")
@@ -177,7 +177,7 @@ def test_changed_settings_of_the_model_redo_stages_6_and_12_alone(recipe):
     assert "lm: done again: config.lm_conf.unit 16, now 8" in output
     done = [line.split(":")[0].strip() for line in output.splitlines() if ": done in" in line]
     perplexities = [f"perplexity-{name}" for name in ("dev", "test", "test_unseen")]
-    assert done == ["lm", *perplexities, "random_specaug-test", "random_specaug-test_unseen"]
+    assert done == ["lm", *perplexities, "specaug-test", "specaug-test_unseen"]
 
 
 PLAIN_ESPNET = """
@@ -194,7 +194,7 @@ print(f"fused: {'lm' in recogniser.beam_search.full_scorers}, espnet_saliency: {
 @slow
 def test_plain_espnet_loads_the_zip_with_its_language_model(recipe, tmp_path):
     recipe.run("--stage", "15", "--stop_stage", "15")
-    archive = next((recipe.place / "exp").glob("asr_train_asr_tiny_random*/*.zip"))
+    archive = next((recipe.place / "exp").glob("asr_train_asr_tiny_specaug*/*.zip"))
     wav = next(iter(read_table(recipe.folder / "dump" / "raw" / "test" / "wav.scp").values()))
     done = subprocess.run(
         [sys.executable, "-c", PLAIN_ESPNET, str(archive), wav], cwd=tmp_path, capture_output=True, text=True

@@ -277,7 +277,15 @@ def test_arms_differ_in_one_thing_at_a_time():
     assert sorted(arm) == sorted(
         ["none", "specaug", "saliency", "saliency_specaug", "random", "random_specaug"]
         + [f"{control}_specaug" for control in controls]
+        + ["saliency_or_specaug", "random_or_specaug", "accent_mix_specaug", "accent_shift_specaug"]
     )
+    for name in ("saliency", "random"):
+        expected = {**arm[f"{name}_specaug"], "specaug_for": "unmasked"}
+        assert arm[f"{name}_or_specaug"] == expected
+    for name, own in (("accent_mix", "mix_alpha"), ("accent_shift", "shift_step")):
+        changed = dict(arm[f"{name}_specaug"])
+        assert changed.pop(own) > 0
+        assert changed == {**arm["saliency_specaug"], "fill": name}
     for name in ("saliency", "random"):
         assert arm[f"{name}_specaug"] == {**arm[name], "specaug": arm["specaug"]}
     for control in ["random", *controls]:
