@@ -1,8 +1,8 @@
 """Registration with ESPnet: the one place that touches its registries.
 
 ESPnet's tasks look classes up by name in registries of their own (`specaug_choices` and the like).
-`register()` adds the augmentation to those of the recognisers, and the classifier's parts to that
-of the classification task `cls`.
+`register()` adds the augmentation and the probe's frontend to those of the recognisers, and the
+classifier's parts to that of the classification task `cls`.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ TASKS = (*RECOGNISERS, "cls")
 def register(tasks: Iterable[str] = TASKS) -> None:
     """Make this package's classes known to ESPnet's tasks; calling it again changes nothing.
 
-    Adds `specaug: saliency` to the recognisers, and `encoder: accent_resnet | espnet_resnet`,
-    `specaug: crop_specaug` and `normalize: masked_utterance_mvn` to `cls`.
+    Adds `specaug: saliency` and `frontend: masked_default` to the recognisers, and `encoder:
+    accent_resnet | espnet_resnet`, `specaug: crop_specaug` and `normalize: masked_utterance_mvn` to
+    `cls`.
 
     Args:
         tasks: names of TASKS; their modules are imported, which takes seconds the first time.
@@ -50,10 +51,24 @@ def _register(task: str) -> None:
         module.specaug_choices.classes["crop_specaug"] = CropSpecAug
         module.normalize_choices.classes["masked_utterance_mvn"] = MaskedUtteranceMVN
     else:
+        from espnet_saliency.saliency.probe import MaskedFrontend
         from espnet_saliency.saliency.specaug import SaliencySpecAug
 
+        module.frontend_choices.classes["masked_default"] = MaskedFrontend
         module.specaug_choices.classes["saliency"] = SaliencySpecAug
         _bind_when_built(getattr(module, RECOGNISERS[task]))
+
+
+STREAMS = ("saliency", "saliency_lengths", "accent", "accent_lengths")
+"""Parts of ESPnet's batch that are for the augmentation, and not for the model."""
+
+
+def _hand_over(model, inputs: tuple, batch: dict) -> tuple[tuple, dict]:
+    """Ahead of the model's forward: give the augmentation its streams and the utterance ids."""
+    streams = {name: batch[name] for name in STREAMS if name in batch}
+    if model.training and "utt_id" in batch:
+        model.specaug.receive(batch["utt_id"], streams)
+    return inputs, {name: value for name, value in batch.items() if name not in streams}
 
 
 def _bind_when_built(task: type) -> None:
@@ -69,9 +84,11 @@ def _bind_when_built(task: type) -> None:
 
         model = original(cls, args)
         specaug = model.specaug
-        # Random masks need no classifier, so any frontend will do for them.
-        if isinstance(specaug, SaliencySpecAug) and specaug.classifier is not None:
-            specaug.bind(FeatureSettings.from_frontend(model.frontend))
+        if isinstance(specaug, SaliencySpecAug):
+            # Random masks need no map, so any frontend will do for them.
+            if specaug.source is not None or specaug.changer is not None:
+                specaug.bind(FeatureSettings.from_frontend(model.frontend))
+            model.register_forward_pre_hook(_hand_over, with_kwargs=True)
         return model
 
     build_model.binds_saliency = True

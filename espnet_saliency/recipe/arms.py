@@ -18,7 +18,9 @@ from espnet_saliency.accent.features import FeatureSettings
 from espnet_saliency.errors import UserError
 from espnet_saliency.recipe.layout import Layout
 from espnet_saliency.recipe.options import ROOT, find_config, read_yaml
-from espnet_saliency.saliency.specaug import SaliencySpecAug, needs_classifier
+from espnet_saliency.saliency.cam import METHODS as CAM_METHODS
+from espnet_saliency.saliency.map_settings import MapSettings
+from espnet_saliency.saliency.specaug import MAPLESS, SaliencySpecAug, needs_classifier
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Arm:
     config: dict
     """The recogniser's whole ESPnet configuration, augmentation included."""
     needs_classifier: bool
+    """Whether the classifier itself is asked while it trains."""
     augmentation: str
     """What it is compared as: the arm of --arms, and what a sweep has set."""
     base: str
@@ -37,6 +40,14 @@ class Arm:
     swept: Mapping[str, Any] = field(default_factory=dict)
     """What a sweep has set."""
     seed: int = 1
+    maps: MapSettings | None = None
+    """The stored maps that it reads in place of asking the classifier."""
+
+    @property
+    def needs_accents(self) -> bool:
+        """Whether its augmentation has to be told each utterance's accent."""
+        conf = self.config.get("specaug_conf") or {}
+        return not self.maps and self.needs_classifier and conf.get("target") == "true"
 
 
 def load_arms(layout: Layout, folder: Path) -> tuple[Arm, ...]:
@@ -62,7 +73,7 @@ def load_arms(layout: Layout, folder: Path) -> tuple[Arm, ...]:
     if swept and not any(len(variants) > 1 or variants[0].swept for variants in loaded):
         raise UserError(f"--sweep {options.sweep!r}: none of the arms {' '.join(options.arms)} masks anything")
     arms = tuple(_with_seeds(list(itertools.chain(*loaded)), layout))
-    if any(arm.needs_classifier for arm in arms):
+    if any(arm.needs_classifier or arm.maps for arm in arms):
         _check_classifier(arms, layout)
         _check_features(base, layout)
     return arms
@@ -87,6 +98,8 @@ def _load_arm(
         conf = copy.deepcopy(augmentation.get("specaug_conf") or {})
         for key, value in setting.items():
             _set(conf, key, value)
+        if conf.get("target") is True:  # YAML reads a bare `true` as a truth value
+            conf["target"] = "true"
         needs = needs_classifier(conf)
         if needs and not conf.get("classifier"):
             conf["classifier"] = str(layout.accent_exp)
@@ -97,9 +110,19 @@ def _load_arm(
         except UserError as error:
             where = f"--sweep: {path}" if setting else str(path)
             raise UserError(f"{where}: {error}") from error
-        label = "_".join([name, *(f"{key}{value}" for key, value in setting.items())])
+        maps = None
+        if layout.options.stored_maps and needs and conf.get("method", "grad_cam") not in MAPLESS:
+            maps = MapSettings.from_conf(conf, CAM_METHODS)
+            maps = maps if maps.storable else None
+        if maps:
+            conf["stored_maps"] = str(layout.maps(maps))
+            conf.pop("min_confidence", None)  # it has had its say when the maps were stored
+            needs = needs_classifier(conf)
+            if not needs:
+                del conf["classifier"]
+        label = "_".join([name, *(f"{key}{_word(value)}" for key, value in setting.items())])
         config = {**copy.deepcopy(base), **augmentation, "specaug_conf": conf}
-        arms.append(Arm(label, config, needs, augmentation=label, base=name, swept=setting))
+        arms.append(Arm(label, config, needs, augmentation=label, base=name, swept=setting, maps=maps))
     return arms
 
 
@@ -120,6 +143,10 @@ def _read_sweep(text: str) -> dict[str, list]:
         if len(set(map(str, swept[key]))) < len(swept[key]):
             raise UserError(f"--sweep {word!r}: a value is given twice")
     return swept
+
+
+def _word(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _set(conf: dict, key: str, value: Any) -> None:
@@ -155,7 +182,7 @@ def _check_classifier(arms: tuple[Arm, ...], layout: Layout) -> None:
     options = layout.options
     if options.has_accents or options.classifier or options.stop_stage < 7:
         return
-    name = next(arm.name for arm in arms if arm.needs_classifier)
+    name = next(arm.name for arm in arms if arm.needs_classifier or arm.maps)
     raise UserError(
         f"arm {name} needs an accent classifier, and {options.corpus} has no accent labels to train "
         f"one on: give one trained on another corpus with --classifier EXP, or leave the arm out of --arms"

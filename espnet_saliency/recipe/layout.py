@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from espnet_saliency.recipe.conditions import decoded_sets
 from espnet_saliency.recipe.extra_sets import ExtraSet, find_extra_sets
 from espnet_saliency.recipe.options import RecipeOptions
+
+if TYPE_CHECKING:
+    from espnet_saliency.saliency.map_settings import MapSettings
 
 
 @dataclass(frozen=True)
@@ -121,6 +125,14 @@ class Layout:
         name = self.options.accent_config.stem
         return self.options.expdir / f"accent_{name}_raw{self._speed}{self._joined}"
 
+    def maps(self, settings: MapSettings) -> Path:
+        """Stored maps of the training set."""
+        layers = [settings.layer] if isinstance(settings.layer, str) else settings.layer or ()
+        parts = ["maps", settings.method, settings.target, settings.reference_accent, *layers]
+        if settings.min_confidence:
+            parts.append(f"confidence{settings.min_confidence:g}")
+        return self.saliency_exp / "_".join(str(part) for part in parts if part)
+
     @property
     def saliency_exp(self) -> Path:
         """Faithfulness and pictures of the classifier's maps."""
@@ -149,6 +161,10 @@ class Layout:
         if self.options.use_lm:
             tag += f"_lm_{self.lm_exp.name}_{self.options.inference_lm.removesuffix('.pth')}"
         return self.asr_exp(arm) / f"{tag}_asr_model_{model}" / name
+
+    def probe(self, arm: str) -> Path:
+        """Decodings of the validation set by one arm with parts of it hidden, a folder each."""
+        return self.asr_exp(arm) / "probe"
 
     @property
     def report(self) -> Path:

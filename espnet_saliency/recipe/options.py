@@ -97,6 +97,8 @@ class RecipeOptions:
     """ESPnet configuration of the accent classifier (cls task)."""
     classifier: Path | None = None
     """Accent classifier trained elsewhere: its experiment folder; stages 7 and 8 are then left out."""
+    stored_maps: bool = True
+    """Make the maps of the training set once (stage 9); false: anew for each batch while training."""
     asr_config: Path = Path("conf/train_asr_conformer.yaml")
     """ESPnet configuration of the recogniser, without augmentation."""
     pretrained_model: Path | None = None
@@ -111,6 +113,10 @@ class RecipeOptions:
     """Text policy of scoring, for references and hypotheses alike: none, basic, english, persian."""
     bootstrap_draws: int = 10_000
     """Draws of the bootstrap over speakers."""
+    probe: bool = False
+    """Decode valid_set by the baseline with its most salient, random and least salient parts hidden, and compare."""
+    probe_shares: tuple[float, ...] = (0.1, 0.2, 0.4)
+    """Shares of the features that --probe hides."""
 
     datadir: Path = Path("data")
     """Data directories."""
@@ -402,6 +408,11 @@ def _check(options: RecipeOptions) -> None:
     require(
         len(set(options.seeds)) == len(options.seeds),
         f"--seeds {' '.join(map(str, options.seeds))}: one is named twice",
+    )
+    shares = options.probe_shares
+    require(
+        bool(shares) and all(0 < share <= 1 for share in shares) and len(set(shares)) == len(shares),
+        f"--probe_shares '{' '.join(map(str, shares))}': different shares above 0 and up to 1, e.g. '0.1 0.2'",
     )
     sets = [options.train_set, options.valid_set, *options.test_sets]
     require(

@@ -20,6 +20,7 @@ from espnet_saliency.recipe.jobs import (
     mend_checkpoint,
     run_job,
 )
+from espnet_saliency.recipe.maps import map_steps
 from espnet_saliency.recipe.options import RecipeOptions, read_yaml
 from espnet_saliency.recipe.recipe import Recipe, classifier_digests
 from espnet_saliency.recipe.steps import Stage, Step
@@ -32,7 +33,7 @@ from espnet_saliency.saliency.picture import draw_pictures
 def _without(recipe: Recipe) -> str:
     """Why the stages of this file have nothing to do; "" where they have."""
     options = recipe.options
-    if options.has_accents or options.classifier or any(arm.needs_classifier for arm in recipe.arms):
+    if options.has_accents or options.classifier or any(arm.needs_classifier or arm.maps for arm in recipe.arms):
         return ""
     return f"nothing to do: {options.corpus} has no accent labels, and no arm needs a classifier"
 
@@ -175,7 +176,7 @@ def stage_9(recipe: Recipe) -> Stage:
             run=partial(_explain, recipe, folder),
         )
     )
-    return Stage(9, TITLES[9], (step,))
+    return Stage(9, TITLES[9], (step, *map_steps(recipe, _device(options), _threads(options))))
 
 
 def _explain(recipe: Recipe, folder: Path) -> None:

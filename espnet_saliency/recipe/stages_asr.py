@@ -12,17 +12,27 @@ import yaml
 from espnet_saliency.datadir.kaldi import read_table
 from espnet_saliency.files import atomic_dir, atomic_file
 from espnet_saliency.progress import say
+from espnet_saliency.recipe import probe
 from espnet_saliency.recipe.arms import Arm
+from espnet_saliency.recipe.decoding import (
+    Decoding,
+    decode,
+    decoding_inputs,
+    decoding_jobs,
+    lm_arguments,
+    lm_inputs,
+    lm_steps,
+)
 from espnet_saliency.recipe.extra_sets import needs_of
 from espnet_saliency.recipe.jobs import (
     Job,
     TrainingWatch,
     call_in_fork,
-    count_progress,
     mend_checkpoint,
     run_job,
     run_jobs,
 )
+from espnet_saliency.recipe.maps import prepare_streams, stream_arguments
 from espnet_saliency.recipe.options import RecipeOptions, read_yaml
 from espnet_saliency.recipe.pretrained_fit import check_fit
 from espnet_saliency.recipe.recipe import Recipe, classifier_digests
@@ -123,6 +133,8 @@ def stage_11(recipe: Recipe) -> Stage:
         folder = layout.asr_exp(arm.name)
         needs = [recipe.step(10, "statistics")]
         inputs = {"config": arm.config, "seed": arm.seed, "ngpu": options.ngpu, "num_nodes": options.num_nodes}
+        if arm.maps:
+            needs.append(recipe.step(9, layout.maps(arm.maps).name))
         if arm.needs_classifier and options.classifier:
             inputs["classifier"] = classifier_digests(options.classifier)
         elif arm.needs_classifier:
@@ -158,6 +170,7 @@ def _train_job(recipe: Recipe, arm: Arm) -> Job:
         "--ngpu", str(options.ngpu),
         "--output_dir", str(folder),
         *_data_arguments(recipe, "train", layout.joined_train_set),
+        *stream_arguments(recipe, arm),
         *_data_arguments(recipe, "valid", options.valid_set),
         "--train_shape_file", str(stats / "train" / "speech_shape"),
         "--train_shape_file", str(stats / "train" / text_shape),
@@ -196,6 +209,7 @@ def _train(recipe: Recipe, arm: Arm) -> None:
         # Seen in stage 5 already; the configuration may have changed since.
         call_in_fork(check_fit, recipe.given.pretrained, arm.config, recipe.options.asr_config)
     _write_config(folder / "train.yaml", arm.config)
+    prepare_streams(recipe, arm)
     mend_checkpoint(folder)
     job = _train_job(recipe, arm)
     best = (arm.config.get("best_model_criterion") or [["valid", "acc", "max"]])[0]
@@ -209,106 +223,33 @@ def _train(recipe: Recipe, arm: Arm) -> None:
 def stage_12(recipe: Recipe) -> Stage:
     """Decoding of every test set by every arm, in `inference_nj` processes."""
     layout, options = recipe.layout, recipe.options
-    config = read_yaml(options.inference_config)
-    if not options.use_lm:
-        config.pop("lm_weight", None)  # the weight of nothing
     steps = []
     for arm in recipe.arms:
+        experiment = layout.asr_exp(arm.name)
         for name in layout.decoded_sets:
-            folder = layout.decode(arm.name, name)
+            decoding = Decoding(
+                label=f"{arm.name}, {name}",
+                data=layout.dump(name),
+                config=experiment / "inference.yaml",
+                model=experiment / options.inference_asr_model,
+                folder=layout.decode(arm.name, name),
+            )
             steps.append(
                 recipe.add(
                     Step(
                         stage=12,
                         name=f"{arm.name}-{name}",
-                        folder=folder,
+                        folder=decoding.folder,
                         owns_folder=True,
-                        inputs={
-                            "config": config,
-                            "model": options.inference_asr_model,
-                            **_lm_inputs(options),
-                        },
-                        needs=(recipe.step(11, arm.name), *needs_of(recipe, 3, name), *_lm_steps(recipe)),
-                        outputs=(folder / "text",),
-                        commands=tuple(job.command for job in _decode_jobs(recipe, arm, name)),
-                        run=partial(_decode, recipe, arm, name),
+                        inputs=decoding_inputs(options),
+                        needs=(recipe.step(11, arm.name), *needs_of(recipe, 3, name), *lm_steps(recipe)),
+                        outputs=(decoding.folder / "text",),
+                        commands=tuple(job.command for job in decoding_jobs(recipe, decoding)),
+                        run=partial(decode, recipe, decoding),
                     )
                 )
             )
-    return Stage(12, TITLES[12], tuple(steps))
-
-
-def _lm_steps(recipe: Recipe) -> tuple[Step, ...]:
-    return (recipe.step(6, "lm"),) if recipe.options.use_lm else ()
-
-
-def _lm_inputs(options: RecipeOptions) -> dict[str, str]:
-    return {"lm": options.inference_lm} if options.use_lm else {}
-
-
-def _lm_arguments(recipe: Recipe) -> tuple[str, ...]:
-    layout, options = recipe.layout, recipe.options
-    if not options.use_lm:
-        return ()
-    return (
-        "--lm_train_config", str(layout.lm_exp / "config.yaml"),
-        "--lm_file", str(layout.lm_exp / options.inference_lm),
-    )  # fmt: skip
-
-
-def _decode_jobs(recipe: Recipe, arm: Arm, name: str) -> list[Job]:
-    layout, options = recipe.layout, recipe.options
-    logs = layout.decode(arm.name, name) / "logdir"
-    experiment = layout.asr_exp(arm.name)
-    return [
-        Job(
-            "espnet2.bin.asr_inference",
-            (
-                "--config", str(options.inference_config),
-                "--ngpu", str(min(options.ngpu, 1)),
-                "--data_path_and_name_and_type", f"{logs / f'wav.{n}.scp'},speech,sound",
-                "--asr_train_config", str(experiment / "inference.yaml"),
-                "--asr_model_file", str(experiment / options.inference_asr_model),
-                *_lm_arguments(recipe),
-                "--output_dir", str(logs / f"output.{n}"),
-            ),
-            log=logs / f"asr_inference.{n}.log",
-        )
-        for n in range(1, options.inference_nj + 1)
-    ]  # fmt: skip
-
-
-def _decode(recipe: Recipe, arm: Arm, name: str) -> None:
-    layout, options = recipe.layout, recipe.options
-    folder = layout.decode(arm.name, name)
-    logs = folder / "logdir"
-    # Parts of an earlier attempt are not trusted: a writer that was killed leaves its last line cut off.
-    shutil.rmtree(logs, ignore_errors=True)
-    audio = read_table(layout.dump(name) / "wav.scp")
-    # Longest first and dealt out in turn: the processes end at about the same time.
-    samples = read_table(layout.dump(name) / "utt2num_samples")
-    order = sorted(audio, key=lambda utt: (-int(samples[utt]), utt))
-    jobs = _decode_jobs(recipe, arm, name)[: max(1, min(options.inference_nj, len(order)))]
-    for n, _ in enumerate(jobs):
-        with atomic_file(logs / f"wav.{n + 1}.scp") as part:
-            part.writelines(f"{utt} {audio[utt]}\n" for utt in order[n :: len(jobs)])
-
-    def decoded() -> int:
-        return sum(_count(job.log, b"best hypo:") for job in jobs)
-
-    progress, watch = count_progress(f"{arm.name}, {name}: decoding", len(order), decoded)
-    with progress:
-        run_jobs(jobs, len(jobs), watch)
-        watch()
-    hypotheses: dict[str, str] = {}
-    for n, _ in enumerate(jobs):
-        hypotheses.update(read_table(logs / f"output.{n + 1}" / "1best_recog" / "text"))
-    with atomic_file(folder / "text") as handle:
-        handle.writelines(f"{utt} {hypotheses[utt].strip()}".rstrip() + "\n" for utt in sorted(hypotheses))
-
-
-def _count(log: Path, mark: bytes) -> int:
-    return log.read_bytes().count(mark) if log.exists() else 0
+    return Stage(12, TITLES[12], (*steps, *probe.decode_steps(recipe)))
 
 
 def stage_15(recipe: Recipe) -> Stage:
@@ -325,8 +266,8 @@ def stage_15(recipe: Recipe) -> Stage:
                     stage=15,
                     name=arm.name,
                     folder=experiment,
-                    inputs={"model": options.inference_asr_model, **_lm_inputs(options)},
-                    needs=(recipe.step(11, arm.name), *_lm_steps(recipe)),
+                    inputs={"model": options.inference_asr_model, **lm_inputs(options)},
+                    needs=(recipe.step(11, arm.name), *lm_steps(recipe)),
                     outputs=(archive,),
                     commands=(job.command,),
                     run=partial(_pack, experiment, job),
@@ -344,7 +285,7 @@ def _pack_job(recipe: Recipe, arm: Arm, archive: Path) -> Job:
         "asr",
         "--asr_train_config", str(experiment / "pack" / "config.yaml"),
         "--asr_model_file", str(experiment / options.inference_asr_model),
-        *_lm_arguments(recipe),
+        *lm_arguments(recipe),
         "--outpath", str(archive),
     ]  # fmt: skip
     if options.token_type == "bpe":

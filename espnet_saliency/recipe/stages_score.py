@@ -10,6 +10,7 @@ from espnet_saliency.progress import say
 from espnet_saliency.recipe.conditions import decoded_sets
 from espnet_saliency.recipe.extra_sets import scoring_text
 from espnet_saliency.recipe.options import ROOT, RecipeOptions
+from espnet_saliency.recipe.probe import baseline, report_steps, score_steps
 from espnet_saliency.recipe.recipe import Recipe
 from espnet_saliency.recipe.steps import Stage, Step
 from espnet_saliency.recipe.titles import TITLES
@@ -50,7 +51,7 @@ def stage_13(recipe: Recipe) -> Stage:
         outputs=(options.expdir / "RESULTS.md",),
         run=partial(_write_results, recipe),
     )
-    return Stage(13, TITLES[13], (*steps, recipe.add(results)))
+    return Stage(13, TITLES[13], (*steps, recipe.add(results), *score_steps(recipe)))
 
 
 def _scoring_text(recipe: Recipe, name: str) -> str:
@@ -119,7 +120,7 @@ def stage_14(recipe: Recipe) -> Stage:
             run=partial(_report, recipe),
         )
     )
-    return Stage(14, TITLES[14], (step,))
+    return Stage(14, TITLES[14], (step, *report_steps(recipe)))
 
 
 def _report(recipe: Recipe) -> None:
@@ -127,7 +128,7 @@ def _report(recipe: Recipe) -> None:
     decodes = _decodes(recipe)
     comparison = compare(
         decodes,
-        baseline=_baseline(recipe),
+        baseline=baseline(recipe).augmentation,
         corpus=options.corpus,
         draws=options.bootstrap_draws,
         seed=options.seed,
@@ -142,16 +143,21 @@ def _report(recipe: Recipe) -> None:
         say(f"  the sweep: {write_sweep(layout.report, comparison, list(variants.values()))}")
     # A borrowed classifier is evaluated beside this recipe's maps, not in its own folder.
     evaluated = recipe.steps.get((8, "evaluation"))
-    evaluation = evaluated.folder / "results.json" if evaluated else None
-    faithfulness = layout.saliency_exp / "faithfulness.json"
+    sources = {
+        "classifier": evaluated.folder / "results.json" if evaluated else None,
+        "faithfulness": layout.saliency_exp / "faithfulness.json",
+        "stability": layout.saliency_exp / "stability.json",
+        # Of a run with --leave_one_accent_out, where there was one.
+        "unseen": options.expdir / "leave_one_out" / "results.json",
+        "sweep": layout.report / "sweep.json" if options.sweep else None,
+    }
     pictures = layout.saliency_exp / "pictures.json"
     page = write_report(
         layout.report,
         ReportInputs(
             comparison=comparison,
             title=f"Saliency masking on {options.corpus}",
-            classifier=_read_json(evaluation),
-            faithfulness=_read_json(faithfulness),
+            **{name: _read_json(path) for name, path in sources.items()},
             pictures=_read_json(pictures) or (),
             runs={arm["name"]: {"train_seconds": None, **arm} for arm in comparison["arms"]},
             data={name: vars(set_size(folder)) for name, folder in _data_dirs(recipe).items()},
@@ -159,20 +165,12 @@ def _report(recipe: Recipe) -> None:
             command=recipe.given.command,
             seed=" ".join(map(str, options.seeds or (options.seed,))),
             language=options.lang,
-            sources={
-                name: path
-                for name, path in (("classifier", evaluation), ("faithfulness", faithfulness))
-                if path and path.exists()
-            },
+            audio={name: layout.dump(name) for name in layout.test_sets},
+            sources={name: path for name, path in sources.items() if path and path.exists()},
             base=options.expdir,
         ),
     )
     say(f"  the answer: {page}")
-
-
-def _baseline(recipe: Recipe) -> str:
-    names = [arm.augmentation for arm in recipe.arms]
-    return "specaug" if "specaug" in names else names[0]
 
 
 def _read_json(path: Path | None):

@@ -175,7 +175,7 @@ class StoredMaps:
         archive = self._archive or self._open()
         stream, lengths = (given.streams[name] for name in self.streams)
         size = (given.feats.size(1), given.feats.size(2))
-        return archive.maps(stream, lengths, given.lengths, size)
+        return archive.maps(stream, lengths, given.lengths, size, given.names)
 
 
 def _plain(value) -> list:

@@ -121,7 +121,8 @@ class SaliencySpecAug(AbsSpecAug):
             known = [name for name in inspect.signature(type(self)).parameters if name != "unknown"]
             raise UserError(f"specaug_conf.{min(unknown)}: unknown; known are {', '.join(known)}")
         self.method = check_choice("method", method, METHODS)
-        self.target = check_choice("target", target, TARGETS)
+        # YAML reads a bare `true` as a truth value.
+        self.target = target = check_choice("target", "true" if target is True else target, TARGETS)
         self.policy = MaskPolicy(
             patch_frames=patch_frames,
             patch_bins=patch_bins,

@@ -78,6 +78,10 @@ def test_accent_shift_moves_towards_the_other_accent_within_its_bound(classifier
     assert all(p.grad is None for p in classifier.parameters())
 
 
+def test_a_bare_true_in_yaml_is_the_target_true():
+    assert SaliencySpecAug(classifier="x", target=True).target == "true"
+
+
 def test_beta_is_that_of_mixstyle():
     torch.manual_seed(0)
     weights = draw_chances(20_000, MaskPolicy(fill="accent_mix", mix_alpha=0.1)).weight
