@@ -57,6 +57,27 @@ def _register(task: str) -> None:
         module.frontend_choices.classes["masked_default"] = MaskedFrontend
         module.specaug_choices.classes["saliency"] = SaliencySpecAug
         _bind_when_built(getattr(module, RECOGNISERS[task]))
+        _count_on_when_resumed()
+
+
+def _count_on_when_resumed() -> None:
+    """Have ESPnet's trainer tell the augmentation how many batches a resumed training has seen."""
+    from espnet2.train.trainer import Trainer
+
+    original = Trainer.resume
+    if hasattr(original, "counts_batches"):
+        return
+
+    @functools.wraps(original)
+    def resume(checkpoint, model, reporter, *args, **kwargs):
+        original(checkpoint, model, reporter, *args, **kwargs)
+        specaug = getattr(model, "specaug", None)
+        train = reporter.stats.get(reporter.get_epoch(), {}).get("train", {})
+        if hasattr(specaug, "resume") and "total_count" in train:
+            specaug.resume(train["total_count"])
+
+    resume.counts_batches = True
+    Trainer.resume = staticmethod(resume)
 
 
 STREAMS = ("saliency", "saliency_lengths", "accent", "accent_lengths")

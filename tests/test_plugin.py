@@ -107,3 +107,45 @@ def test_random_masks_need_no_features_and_other_augmentation_is_left_alone():
     stock = {"apply_time_mask": False}
     assert type(build("specaug", stock).specaug).__name__ == "SpecAug"
     assert build(None, {}).specaug is None
+
+
+def test_streams_go_to_the_augmentation_and_not_to_the_model():
+    import torch
+
+    model = build("saliency", {"method": "random"})
+    heard = []
+    model.specaug.receive = lambda ids, streams: heard.append((ids, sorted(streams)))
+    speech, text = torch.randn(2, 8000), torch.tensor([[2], [2]])
+    batch = {
+        "speech": speech, "speech_lengths": torch.tensor([8000, 6000]),
+        "text": text, "text_lengths": torch.tensor([1, 1]), "utt_id": ["a", "b"],
+        "saliency": torch.zeros(2, 3, 4), "saliency_lengths": torch.tensor([3, 2]),
+    }  # fmt: skip
+    model.train()
+    model(**batch)
+    assert heard == [(["a", "b"], ["saliency", "saliency_lengths"])]
+    model.eval()
+    model(**batch)  # in validation nothing is masked, and so nothing is handed over
+    assert len(heard) == 1
+
+
+def test_a_resumed_training_goes_on_with_its_warm_up(tmp_path):
+    import torch
+    from espnet2.train.reporter import Reporter
+    from espnet2.train.trainer import Trainer
+
+    model = build("saliency", {"method": "random", "warmup_batches": 100})
+    reporter = Reporter()
+    reporter.set_epoch(1)
+    with reporter.observe("train") as train:
+        for _ in range(7):
+            train.register({"loss": torch.tensor(1.0)})
+            train.next()
+    torch.save(
+        {"model": model.state_dict(), "reporter": reporter.state_dict(), "optimizers": [],
+         "schedulers": [], "scaler": None},
+        tmp_path / "checkpoint.pth",
+    )  # fmt: skip
+    assert model.specaug.batches == 0
+    Trainer.resume(tmp_path / "checkpoint.pth", model, Reporter(), [], [], None)
+    assert model.specaug.batches == 7

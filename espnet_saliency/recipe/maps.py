@@ -39,6 +39,7 @@ def map_steps(recipe: Recipe, device: str, nj: int) -> list[Step]:
                     stage=9,
                     name=folder.name,
                     folder=folder,
+                    owns_folder=True,
                     inputs=inputs,
                     needs=tuple(needs),
                     outputs=(folder / "maps.json", folder / "maps.scp"),

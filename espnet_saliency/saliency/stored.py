@@ -82,7 +82,7 @@ def write_maps(
     about = json.loads(json.dumps(about))  # as it will be read
     utterances = _utterances(data, classifier)
     parts = folder / "parts"
-    _start_anew_unless(folder, {**about, "utterances": [[u.utt_id, u.samples] for u in utterances]})
+    _start_anew_unless(folder, {**about, "utterances": [[u.utt_id, u.samples, u.accent] for u in utterances]})
     chunks = [utterances[n : n + CHUNK] for n in range(0, len(utterances), CHUNK)]
     todo = [n for n in range(len(chunks)) if not (parts / f"maps.{n}.scp").exists()]
     seconds = sum(u.samples for u in utterances) / classifier.features.fs
@@ -97,7 +97,7 @@ def write_maps(
         without += int((parts / f"maps.{n}.without").read_text())
     with atomic_file(folder / "maps.scp") as handle:
         handle.writelines(sorted(lines))
-    about |= {"stride": _stride(chunks, classifier, settings, device), "count": len(lines)}
+    about |= {"stride": _stride(classifier, settings, device), "count": len(lines)}
     about["without_map"] = without
     with atomic_file(folder / "maps.json") as handle:
         json.dump(about, handle, indent=1, sort_keys=True)
@@ -150,7 +150,12 @@ def _write_chunk(n, utterances, classifier, settings, parts, device) -> int:
     without = 0
     classifier = classifier.to(device)
     for batch in batches(utterances, classifier, device):
-        low, trusted, _ = low_maps(classifier, batch.feats, batch.lengths, batch.accents, settings)
+        low, trusted = low_maps(classifier, batch.feats, batch.lengths, batch.accents, settings)
+        if not torch.isfinite(low.map).all():
+            raise UserError(
+                f"the maps of {batch.utterances[0].utt_id} and others are NaN: the classifier is "
+                "broken; train it anew"
+            )
         without += int((~trusted).sum())
         for one, utterance, cells in zip(low.map.cpu().numpy(), batch.utterances, low.lengths.tolist()):
             maps[utterance.utt_id] = one[:cells].copy()
@@ -187,8 +192,7 @@ def low_maps(
         settings: what maps.
 
     Returns:
-        `cam.ClassActivation` with the scaled map; (B,) bool, false where it is zero by choice; and
-        the stride.
+        `cam.ClassActivation` with the scaled map; (B,) bool, false where it is zero by choice.
     """
     target = None
     if settings.target == "true":
@@ -209,12 +213,15 @@ def low_maps(
             posterior = cam.logits.softmax(dim=-1).gather(1, cam.target[:, None])[:, 0]
             trusted &= posterior >= settings.min_confidence
         low = scale01(cam.map, cam.lengths) * trusted[:, None, None]
-    return cam._replace(map=low), trusted, cam.stride
+    return cam._replace(map=low), trusted
 
 
-def _stride(chunks, classifier, settings, device) -> list[int]:
-    batch = next(batches(chunks[0][:1], classifier, device))
-    return list(low_maps(classifier, batch.feats, batch.lengths, batch.accents, settings)[2])
+def _stride(classifier: AccentClassifier, settings: MapSettings, device: str) -> list[int]:
+    # Of a blank long enough to tell: a short utterance fits several strides.
+    blank = torch.zeros(1, 1024, classifier.features.n_mels, device=device)
+    lengths = torch.tensor([blank.size(1)], device=device)
+    layer = settings.layer
+    return list(class_activation(classifier, blank, lengths, method=settings.method, layer=layer).stride)
 
 
 class MapArchive:
@@ -288,8 +295,14 @@ class MapArchive:
             (B, T, F) in [0, 1], zero in padding.
 
         Raises:
-            UserError: a map is of another length than its utterance.
+            UserError: a map is of another length than its utterance, or has other bands.
         """
+        bands = -(-size[1] // self.stride[1])
+        if stream.dim() != 3 or stream.size(2) != bands:
+            raise UserError(
+                f"stream saliency: maps of shape {tuple(stream.shape[1:])}, and those of "
+                f"{self.folder} have {bands} bands: give its maps.scp"
+            )
         lengths = lengths.to(stream.device)
         stream_lengths = stream_lengths.to(stream.device)
         wanted = torch.div(lengths + self.stride[0] - 1, self.stride[0], rounding_mode="floor")

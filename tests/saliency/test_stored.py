@@ -157,6 +157,23 @@ def test_changed_audio_starts_anew(experiment, data, tmp_path):
     assert kaldiio.load_scp(str(tmp_path / "maps" / "maps.scp"))[utt_id].shape[0] < before[0]
 
 
+def test_other_accents_start_anew(experiment, data, tmp_path):
+    mine = tmp_path / "train"
+    shutil.copytree(data, mine)
+    settings = MapSettings(target="true")
+    write_maps(experiment, mine, tmp_path / "maps", settings)
+    table = (mine / "utt2accent").read_text()
+    (mine / "utt2accent").write_text(table.replace("falling0-0 falling", "falling0-0 rising"))
+    before = kaldiio.load_scp(str(tmp_path / "maps" / "maps.scp"))["falling0-0"]
+    write_maps(experiment, mine, tmp_path / "maps", settings)
+    assert abs(kaldiio.load_scp(str(tmp_path / "maps" / "maps.scp"))["falling0-0"] - before).max() > 0.1
+
+
+def test_the_stride_of_an_inner_layer_is_not_read_off_a_short_utterance(experiment, data, tmp_path):
+    write_maps(experiment, data, tmp_path, MapSettings(layer="encoder.stages.0.0"))
+    assert MapArchive.open(tmp_path).stride == (2, 2)
+
+
 def test_unknown_accents_and_doubt_get_maps_of_zeros(experiment, data, tmp_path):
     about = write_maps(experiment, data, tmp_path / "true", MapSettings(target="true"))
     assert about["without_map"] == 1  # the glides have one utterance of an accent that is not known
@@ -187,6 +204,8 @@ def test_what_does_not_fit_is_refused(archive, experiment, data, tmp_path):
         MapArchive.open(tmp_path)
     with pytest.raises(UserError, match=r"map of bob has 5 cells in time, its 121 frames make 31"):
         opened.maps(torch.zeros(1, 5, 20), torch.tensor([5]), torch.tensor([121]), (121, 80), ["bob"])
+    with pytest.raises(UserError, match=r"maps of shape \(31, 7\), and those of .* have 20 bands"):
+        opened.maps(torch.zeros(1, 31, 7), torch.tensor([31]), torch.tensor([121]), (121, 80))
     with pytest.raises(UserError, match="target sample is drawn anew"):
         write_maps(experiment, data, tmp_path, MapSettings(target="sample"))
     with pytest.raises(UserError, match="reference_accent: 'martian' is not one of falling, rising"):
