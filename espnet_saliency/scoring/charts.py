@@ -19,6 +19,7 @@ WIDTH = 400.0
 LABEL_LIMIT = 160.0
 LINE = 12.0  # height of one mark, in units
 SHAPES = 6  # series that can be told apart
+MARKERS = 10  # of a longer curve only so many points have one
 
 
 @dataclass(frozen=True)
@@ -52,11 +53,12 @@ class Series:
 
 @dataclass(frozen=True)
 class Curve:
-    """One line of a line chart: y for each x of the chart."""
+    """One line of a line chart: y for each x of the chart, or for each of its own."""
 
     name: str
     style: int
     ys: Sequence[float]
+    xs: Sequence[float] | None = None
 
 
 def number(value: float | None, digits: int = 1, signed: bool = False) -> str:
@@ -159,7 +161,10 @@ def line_chart(
     y_axis: str,
     level: tuple[str, float] | None = None,
 ) -> str:
-    """Curves over `xs` with markers; `level` draws a named horizontal line, such as chance."""
+    """Curves over `xs` with markers; `level` draws a named horizontal line, such as chance.
+
+    `xs` spans the axis also where the curves have their own.
+    """
     highest = max([y for curve in curves for y in curve.ys] + ([level[1]] if level else []))
     x_ticks, y_ticks = ticks(min(xs), max(xs)), ticks(0.0, highest)
     left, right, top, bottom = 42.0, WIDTH - 18, 26.0, 236.0
@@ -195,10 +200,14 @@ def line_chart(
             f"{escape(level[0])}</text>"
         )
     for curve in curves:
-        points = [(x(a), y(b)) for a, b in zip(xs, curve.ys, strict=True)]
+        own = xs if curve.xs is None else curve.xs
+        points = [(x(a), y(b)) for a, b in zip(own, curve.ys, strict=True)]
         path = "L".join(f"{a:.1f} {b:.1f}" for a, b in points)
         out.append(f'<g class="s{curve.style}"><path class="curve" d="M{path}"/>')
-        for (a, b), share, value in zip(points, xs, curve.ys, strict=True):
+        every = -(-len(points) // MARKERS)
+        # Counted from the end, so that the last point has a marker.
+        chosen = list(zip(points, own, curve.ys))[::-1][::every][::-1]
+        for (a, b), share, value in chosen:
             says = f"{curve.name}: {number(value)} at {number(share, 0)}"
             out.append(f"<g><title>{escape(says)}</title>{shape(curve.style, a, b)}</g>")
         out.append("</g>")

@@ -153,13 +153,18 @@ def condition_markdown(comparison: Mapping[str, Any], metric: str = "wer") -> st
 
 
 def condition_chart(
-    comparison: Mapping[str, Any], of: str, group: str = OVERALL, metric: str = "wer"
+    comparison: Mapping[str, Any],
+    of: str,
+    group: str = OVERALL,
+    metric: str = "wer",
+    series: Sequence[Series] | None = None,
 ) -> str:
     """An SVG for the page (see charts.py): conditions of test set `of` down, one mark an arm.
 
     Args:
         of: test set.
         group: "overall" or an accent.
+        series: name and style of each arm, in their order; by default the arms' own names.
     """
     rows = [row for row in condition_rows(comparison, metric) if (row.of, row.group) == (of, group)]
     arms = _unique(row.arm for row in rows)
@@ -170,7 +175,7 @@ def condition_chart(
     of_whom = "all accents" if group == OVERALL else group or "unknown accent"
     return interval_chart(
         [Row(name, values, strong=name == CLEAN) for name, values in by_condition.items()],
-        [Series(arm, number % SHAPES) for number, arm in enumerate(arms)],
+        series or [Series(arm, number % SHAPES) for number, arm in enumerate(arms)],
         name=f"conditions-{of}-{group}".replace(" ", "-"),
         title=f"{metric.upper()} of {of} by condition, {of_whom}",
         desc="; ".join(f"{row.condition}, {row.arm}: {_number(row.rate)} %" for row in rows),

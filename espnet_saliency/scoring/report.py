@@ -18,34 +18,27 @@ import jinja2
 from markupsafe import Markup
 
 from espnet_saliency.files import atomic_file
-from espnet_saliency.scoring import report_classifier as heard
+from espnet_saliency.scoring import report_classifier as judged
 from espnet_saliency.scoring import report_figures as figures
 from espnet_saliency.scoring import report_tables as tables
-from espnet_saliency.scoring.report_answer import (
-    accent_name,
-    answer,
-    arm_name,
-    capital,
-    count,
-    is_corrected,
-    roles,
-)
+from espnet_saliency.scoring.report_answer import answer, is_corrected, roles
+from espnet_saliency.scoring.report_columns import by_column
+from espnet_saliency.scoring.report_conditions import by_condition
+from espnet_saliency.scoring.report_examples import Examples, examples
+from espnet_saliency.scoring.report_faithfulness import faithfulness
 from espnet_saliency.scoring.report_inputs import ReportInputs
 from espnet_saliency.scoring.report_markdown import markdown
+from espnet_saliency.scoring.report_section import Block
+from espnet_saliency.scoring.report_seeds import by_seed
+from espnet_saliency.scoring.report_sweep import sweep
+from espnet_saliency.scoring.report_training import Logs, learning_curves, training_logs
+from espnet_saliency.scoring.report_unseen import left_out
 from espnet_saliency.scoring.report_warnings import unseen_speakers, warnings
+from espnet_saliency.scoring.report_words import accent_name, arm_name, capital, count
 
 __all__ = ["ReportInputs", "write_report"]
 
 WORST = 10  # utterances shown for each set and arm; all are in comparison.json
-
-
-@dataclass(frozen=True)
-class Block:
-    """A figure and a table that show the same numbers, below one heading."""
-
-    heading: str
-    figure: figures.Figure | None
-    tables: list[tables.Table]
 
 
 @dataclass(frozen=True)
@@ -85,6 +78,12 @@ def write_report(folder: Path, inputs: ReportInputs) -> Path:
 def _view(inputs: ReportInputs, folder: Path) -> dict[str, Any]:
     """What the templates print; a part without data is None or empty."""
     comparison = inputs.comparison
+    logs = training_logs(inputs)
+    heard = examples(inputs, folder)
+    evidence = [
+        by_seed(inputs), by_condition(inputs), left_out(inputs, folder), by_column(inputs)
+    ]  # fmt: skip
+    training = [sweep(inputs, folder), learning_curves(inputs, folder, logs)]
     script = files("espnet_saliency.scoring").joinpath("templates/report.js").read_text("utf-8")
     style = files("espnet_saliency.scoring").joinpath("templates/report.css").read_text("utf-8")
     digest = hashlib.sha256(script.encode("utf-8")).digest()
@@ -114,19 +113,15 @@ def _view(inputs: ReportInputs, folder: Path) -> dict[str, Any]:
             "accents": [_rates(inputs, folder, name, "cer") for name in inputs.sets],
             "differences": _differences(inputs, "cer"),
         },
+        "evidence": [section for section in evidence if section],
+        "training": [section for section in training if section],
         "classifier": _classifier(inputs, folder),
-        "faithfulness": inputs.faithfulness and Block(
-            "", figures.faithfulness_figure(inputs), [heard.faithfulness(inputs, folder)]
-        ),
-        "pictures": [figures.picture(inputs, one) for one in inputs.pictures],
+        "faithfulness": faithfulness(inputs, folder),
+        "examples": heard,
+        "pictures": _pictures(inputs, heard),
         "worst": _worst(inputs),
         "cost": timed and Block("", figures.cost_figure(inputs), [tables.cost(inputs, folder)]),
-        # An arm that the one command made needs no line of its own.
-        "commands": {
-            arm: run["command"]
-            for arm, run in inputs.runs.items()
-            if run["command"] != inputs.command
-        },
+        "commands": _commands(inputs, logs),
         "data": tables.data(inputs) if inputs.data else None,
     }
 
@@ -138,33 +133,58 @@ def _rates(inputs: ReportInputs, folder: Path, name: str, metric: str) -> Block:
         f"{count(one['words'], 'word')}"
     )
     table = tables.rates_by_accent(inputs, folder, name, metric)
-    return Block(heading, figures.rates_figure(inputs, name, metric), [table])
+    many = len(inputs.arms) > tables.MOST_ARMS
+    return Block(heading, figures.rates_figure(inputs, name, metric), [table], wide=many)
 
 
 def _differences(inputs: ReportInputs, metric: str) -> list[Block]:
     blocks = []
     for name in inputs.sets:
         found = tables.differences(inputs, name, metric)
+        heading = tables.set_caption(inputs, name)
+        # Of many arms only the pairs that answer the question are open.
+        few = len(inputs.arms) <= tables.MOST_ARMS
+        asked = len(found) if few else len(roles(inputs.comparison).pairs())
         if found:
-            blocks.append(Block(tables.set_caption(inputs, name), None, found))
+            blocks.append(Block(heading, None, found[:asked]))
+        if found[asked:]:
+            others = f"{heading}: {count(len(found) - asked, 'other pair')}"
+            blocks.append(Block(others, None, found[asked:], folded=True))
     return blocks
 
 
 def _classifier(inputs: ReportInputs, folder: Path) -> dict[str, Any] | None:
-    judged = unseen_speakers(inputs.classifier)
-    if judged is None:
+    found = unseen_speakers(inputs.classifier)
+    if found is None:
         return None
-    name, scores = judged
+    name, scores = found
     others = [k for k in inputs.classifier["sets"] if k != name]
-    matrices = [heard.confusion(inputs, folder, other) for other in others]
+    matrices = [judged.confusion(inputs, folder, other) for other in others]
     return {
         "name": name,
         "scores": scores,
-        "sets": heard.classifier_sets(inputs, folder),
-        "accents": heard.classifier_accents(inputs, folder, name),
-        "confusion": heard.confusion(inputs, folder, name),
+        "sets": judged.classifier_sets(inputs, folder),
+        "accents": judged.classifier_accents(inputs, folder, name),
+        "confusion": judged.confusion(inputs, folder, name),
         "other_confusions": [matrix for matrix in matrices if matrix],
     }
+
+
+def _pictures(inputs: ReportInputs, heard: Examples | None) -> list[figures.Picture]:
+    """The pictures that no example shows."""
+    found = [figures.picture(inputs, one) for one in inputs.pictures]
+    used = [one.picture for one in heard.shown] if heard else []
+    return [one for one in found if one not in used]
+
+
+def _commands(inputs: ReportInputs, logs: Logs) -> dict[str, str]:
+    """The program that trained each arm as its log has it, else the command that made the arm."""
+    found = {}
+    for arm, run in inputs.runs.items():
+        ran = {label: log.command for label, _, log in logs.get(arm, ()) if log.command}
+        # An arm that the one command made needs no line of its own.
+        found |= ran or ({arm: run["command"]} if run["command"] != inputs.command else {})
+    return found
 
 
 def _worst(inputs: ReportInputs) -> list[Worst]:
@@ -181,6 +201,7 @@ def _worst(inputs: ReportInputs) -> list[Worst]:
             ]
             if mine:
                 caption = f"{tables.set_caption(inputs, name)}, {arm_name(arm)}"
+                caption += f", seed {inputs.seeds[0]}" if inputs.seeds else ""
                 found.append(Worst(caption, mine[:WORST], max(0, len(mine) - WORST)))
     return found
 

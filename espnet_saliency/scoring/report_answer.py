@@ -11,32 +11,24 @@ from dataclasses import dataclass
 from typing import Any, Mapping
 
 from espnet_saliency.scoring.charts import Interval, number
+from espnet_saliency.scoring.conditions import CLEAN
+from espnet_saliency.scoring.report_certainty import how_certain
+from espnet_saliency.scoring.report_words import (
+    NBSP,
+    accent_name,
+    arm_name,
+    capital,
+    interval_text,
+    points,
+)
 
 OVERALL = "overall"
-NBSP = "\u00a0"  # keeps a number and its interval on one line
-
-_ARM_NAMES = {
-    "none": "no augmentation",
-    "specaug": "SpecAugment",
-    "saliency": "saliency masking",
-    "saliency_specaug": "saliency masking + SpecAugment",
-    "random": "random masks",
-    "random_specaug": "random masks + SpecAugment",
-}
 
 
-def arm_name(arm: str) -> str:
-    """The plain name of an arm: "saliency_specaug" is "saliency masking + SpecAugment"."""
-    return _ARM_NAMES.get(arm, arm)
-
-
-def accent_name(accent: str) -> str:
-    """An accent as written; the empty one is said to be unknown."""
-    return accent or "unknown"
-
-
-def capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
+def ordinary_sets(comparison: Mapping[str, Any]) -> list[str]:
+    """The test sets as they were recorded: without those that noise or a room was added to."""
+    sets = comparison["sets"].items()
+    return [name for name, one in sets if one.get("condition", CLEAN) == CLEAN]
 
 
 @dataclass(frozen=True)
@@ -92,6 +84,7 @@ def difference(scores: Mapping[str, Any], arm: str, reference: str) -> dict[str,
                     "low": _minus(group.get("high")),
                     "high": _minus(group.get("low")),
                     "relative": _percent(_minus(group["absolute"]), base[name]["rate"]),
+                    **_seeds_turned(group),
                 }
                 for name, group in stored["groups"].items()
             }
@@ -134,20 +127,6 @@ def interval(group: Mapping[str, Any], key: str) -> Interval:
     return Interval(group.get(key), group.get("low"), group.get("high"))
 
 
-def interval_text(group: Mapping[str, Any], signed: bool = True) -> str:
-    """"−1.9 to +0.3" in one unbreakable piece, or a dash."""
-    if group.get("low") is None or group.get("high") is None:
-        return "–"
-    return f"{number(group['low'], 1, signed)}{NBSP}to{NBSP}{number(group['high'], 1, signed)}"
-
-
-def p_text(p_value: float | None) -> str:
-    """"0.140", "< 0.001", or a dash."""
-    if p_value is None:
-        return "–"
-    return f"<{NBSP}0.001" if p_value < 0.001 else f"{p_value:.3f}"
-
-
 @dataclass(frozen=True)
 class Answer:
     """The first screen in words.
@@ -185,7 +164,9 @@ def answer(
     one = comparison["sets"][headline_set]
     phrase = set_names.get(headline_set, headline_set)
     pairs = [(arm, ref) for arm, ref in part.pairs() if difference(one["wer"], arm, ref)]
-    certainty = _certainty(comparison, one, seed)
+    first = next(iter(pairs), None)
+    against = first and (first[1], difference(one["wer"], *first)[OVERALL])
+    certainty = how_certain(comparison, one, against, seed)
     if not pairs:
         group = one["wer"]["arms"][part.method]["groups"][OVERALL]
         sentence = (
@@ -196,7 +177,9 @@ def answer(
         return Answer("unclear", "Nothing to compare", sentence, (), "", certainty)
     found = [difference(one["wer"], arm, ref)[OVERALL] for arm, ref in pairs]
     verdicts = [verdict(group, level) for group in found]
-    mood, headline = _headline(part, verdicts, phrase)
+    seeds = comparison.get("seeds") or []
+    when = f"over {len(seeds)} seeds" if seeds else "in this run"
+    mood, headline = _headline(part, verdicts, phrase, when)
     clauses = [
         _clause(part, ref, group, level, first=place == 0)
         for place, ((_, ref), group) in enumerate(zip(pairs, found))
@@ -207,32 +190,29 @@ def answer(
     )
     others = tuple(
         line
-        for name, scores in comparison["sets"].items()
+        for name in ordinary_sets(comparison)
         if name != headline_set
-        for line in [_other(part, scores["wer"], set_names.get(name, name), level)]
+        for line in [
+            _other(part, comparison["sets"][name]["wer"], set_names.get(name, name), level)
+        ]
         if line
     )
     accents = _accents(part, one, level)
     return Answer(mood, headline, sentence, others, accents, certainty)
 
 
-def count(amount: int, noun: str) -> str:
-    """"1 speaker", "4,812 words"."""
-    return f"{amount:,} {noun}{'' if amount == 1 else 's'}"
-
-
-def _headline(part: Roles, verdicts: list[str], phrase: str) -> tuple[str, str]:
+def _headline(part: Roles, verdicts: list[str], phrase: str, when: str) -> tuple[str, str]:
     base = arm_name(part.baseline)
     against_base = verdicts[0]
     against_control = verdicts[1] if len(verdicts) > 1 else None
     if against_base == "better":
         if against_control in (None, "better"):
             also = " and than random masks" if against_control else ""
-            return "better", f"It helped on {phrase} in this run: better than {base}{also}"
+            return "better", f"It helped on {phrase} {when}: better than {base}{also}"
         how = "worse than" if against_control == "worse" else "not shown to be better than"
         return "unclear", f"Better than {base} on {phrase}, but {how} random masks of the same size"
     if against_base == "worse":
-        return "worse", f"It hurt on {phrase} in this run: worse than {base}"
+        return "worse", f"It hurt on {phrase} {when}: worse than {base}"
     if against_control == "better":
         return "unclear", f"Better than random masks on {phrase}, but not shown to beat {base}"
     if against_control == "worse":
@@ -248,9 +228,9 @@ def _clause(part: Roles, reference: str, group: Mapping, level: float, first: bo
     else:
         against = arm_name(reference)
     if group.get("low") is None or group.get("high") is None:
-        return f"by {_points(group['absolute'])} (no interval) against {against}"
+        return f"by {points(group['absolute'])} (no interval) against {against}"
     intro = f"{_percent_level(level)} interval " if first else ""
-    return f"by {_points(group['absolute'])} ({intro}{interval_text(group)}) against {against}"
+    return f"by {points(group['absolute'])} ({intro}{interval_text(group)}) against {against}"
 
 
 def _tail(verdicts: list[str]) -> str:
@@ -316,23 +296,6 @@ def _accents(part: Roles, one: Mapping, level: float) -> str:
     return text
 
 
-def _certainty(comparison: Mapping, one: Mapping, seed: str) -> str:
-    draws = comparison["bootstrap"]["draws"]
-    seeds = f" (seed {seed})" if seed else ""
-    return (
-        f"Measured on {count(one['speakers'], 'speaker')}, {count(one['utterances'], 'utterance')} "
-        f"and {count(one['words'], 'word')}, with one training run an arm{seeds}. Intervals come "
-        f"from {draws:,} bootstrap draws over speakers: they say what other speakers would have "
-        "given, not what another training seed would have. On small corpora another seed alone "
-        "moves a WER by a point or two."
-    )
-
-
-def _points(value: float) -> str:
-    text = number(value, 1, signed=True)
-    return f"{text}{NBSP}{'point' if text in ('−1.0', '+1.0') else 'points'}"
-
-
 def _percent_level(level: float) -> str:
     return f"{100 * level:g}{NBSP}%"
 
@@ -343,3 +306,10 @@ def _minus(value: float | None) -> float | None:
 
 def _percent(value: float | None, base: float | None) -> float | None:
     return None if value is None or not base else 100.0 * value / base
+
+
+def _seeds_turned(group: Mapping) -> dict[str, Any]:
+    found = group.get("seeds")
+    if not found:
+        return {}
+    return {"seeds": found | {"absolute": [_minus(value) for value in found["absolute"]]}}

@@ -1,23 +1,16 @@
-"""Tables of the accent classifier and of how faithful its maps are."""
+"""Tables of the accent classifier: how well it tells accents, and what it confuses."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Mapping, Sequence
+from typing import Sequence
 
 from espnet_saliency.scoring.charts import Interval, number
-from espnet_saliency.scoring.report_answer import accent_name
+from espnet_saliency.scoring.report_cells import Cell, Column, Link, Table, count_cell, range_text
 from espnet_saliency.scoring.report_inputs import ReportInputs
-from espnet_saliency.scoring.report_tables import (
-    Cell,
-    Column,
-    Link,
-    Table,
-    count_cell,
-    range_text,
-    source,
-)
+from espnet_saliency.scoring.report_tables import source
+from espnet_saliency.scoring.report_words import accent_name
 
 
 @dataclass(frozen=True)
@@ -104,49 +97,6 @@ def confusion(inputs: ReportInputs, folder: Path, name: str) -> Confusion | None
         rows=rows,
         sources=source(inputs, folder, "classifier"),
     )
-
-
-def faithfulness(inputs: ReportInputs, folder: Path) -> Table:
-    """Accuracy after hiding a share of the cells, by the order in which they were hidden."""
-    one = inputs.faithfulness
-    rows = [
-        [
-            Cell(number(100 * share, 0), 100 * share),
-            *(
-                Cell(number(100 * ys[i]), 100 * ys[i], note=_ends(one, curve, i))
-                for curve, ys in one["curves"].items()
-            ),
-        ]
-        for i, share in enumerate(one["shares"])
-    ]
-    if "untouched" in one:
-        untouched = Cell(number(100 * one["untouched"]), 100 * one["untouched"])
-        rows.insert(0, [Cell("0", 0.0), *[untouched] * len(one["curves"])])
-    return Table(
-        name="faithfulness-table",
-        caption=f"Accuracy on {one['set']} in % after hiding a share of the spectrogram",
-        columns=[Column("Hidden, %"), *(Column(curve_name(c)) for c in one["curves"])],
-        rows=rows,
-        sources=source(inputs, folder, "faithfulness"),
-    )
-
-
-def curve_name(curve: str) -> str:
-    names = {
-        "salient": "Most salient",
-        "random": "At random",
-        "least": "Least salient",
-        "rolled": "Most salient, shifted in time",
-    }
-    return names.get(curve, curve)
-
-
-def _ends(faithful: Mapping[str, Any], curve: str, place: int) -> str:
-    """Interval of one point of a faithfulness curve, where there is one."""
-    if "intervals" not in faithful:
-        return ""
-    low, high = faithful["intervals"][curve][place]
-    return range_text(Interval(None, 100 * low, 100 * high))
 
 
 def _percent(share: float | None) -> float | None:

@@ -9,31 +9,18 @@ from typing import Any, Mapping, Sequence
 
 from espnet_saliency.errors import UserError
 from espnet_saliency.scoring.charts import (
-    SHAPES,
-    Curve,
     Interval,
     Row,
     Series,
     interval_chart,
     legend_mark,
     limits,
-    line_chart,
     number,
 )
-from espnet_saliency.scoring.report_answer import (
-    OVERALL,
-    accent_name,
-    arm_name,
-    capital,
-    difference,
-    interval,
-    interval_text,
-    roles,
-)
-from espnet_saliency.scoring.report_classifier import curve_name
+from espnet_saliency.scoring.report_answer import OVERALL, difference, interval, roles
 from espnet_saliency.scoring.report_inputs import ReportInputs
 from espnet_saliency.scoring.report_tables import accents_in_order
-from espnet_saliency.scoring.report_warnings import unseen_speakers
+from espnet_saliency.scoring.report_words import accent_name, arm_name, capital, interval_text
 
 
 @dataclass(frozen=True)
@@ -57,13 +44,13 @@ class Picture:
 
 
 def arm_series(inputs: ReportInputs) -> list[Series]:
-    """The arms with their styles; the method, the baseline and the control have fixed ones."""
+    """The charted arms with their styles; method, baseline and control have fixed ones."""
     part = roles(inputs.comparison)
     styles = {part.control: 2, part.baseline: 1, part.method: 0}
     free = iter([3, 4, 5, *(style for style in (2, 1, 0) if style not in styles.values())])
     found = []
-    for arm in inputs.arms:
-        style = styles[arm] if arm in styles else next(free, SHAPES - 1)
+    for arm in inputs.charted:
+        style = styles[arm] if arm in styles else next(free)
         found.append(Series(capital(arm_name(arm)), style))
     return found
 
@@ -107,7 +94,7 @@ def rates_figure(inputs: ReportInputs, name: str, metric: str) -> Figure:
     series = arm_series(inputs)
 
     def row(group: str, label: str, strong: bool = False) -> Row:
-        values = [interval(scores[arm]["groups"][group], "rate") for arm in inputs.arms]
+        values = [interval(scores[arm]["groups"][group], "rate") for arm in inputs.charted]
         return Row(label, values, strong)
 
     rows = [row(OVERALL, "Overall", strong=True)]
@@ -125,7 +112,7 @@ def rates_figure(inputs: ReportInputs, name: str, metric: str) -> Figure:
         "The table beside it has the numbers.",
         axis=f"{unit}, %",
     )
-    return Figure(f"{metric}-{name}", svg, _caption(inputs, unit), _legend(series))
+    return Figure(f"{metric}-{name}", svg, rates_caption(inputs, unit), legend(series))
 
 
 def overall_figure(inputs: ReportInputs, metric: str) -> Figure:
@@ -137,7 +124,7 @@ def overall_figure(inputs: ReportInputs, metric: str) -> Figure:
             capital(inputs.set_name(name)),
             [
                 interval(sets[name][metric]["arms"][arm]["groups"][OVERALL], "rate")
-                for arm in inputs.arms
+                for arm in inputs.charted
             ],
         )
         for name in inputs.sets
@@ -158,41 +145,14 @@ def overall_figure(inputs: ReportInputs, metric: str) -> Figure:
         axis=f"{unit}, %",
         mark="bar",
     )
-    return Figure(f"{metric}-overall", svg, _caption(inputs, unit), _legend(series))
-
-
-def faithfulness_figure(inputs: ReportInputs) -> Figure:
-    """Accuracy of the classifier as more of the spectrogram is hidden."""
-    one = inputs.faithfulness
-    heard = unseen_speakers(inputs.classifier)
-    start = [one["untouched"]] if "untouched" in one else []
-    curves = [
-        Curve(curve_name(name), style % SHAPES, [100 * y for y in [*start, *ys]])
-        for style, (name, ys) in enumerate(one["curves"].items())
-    ]
-    shares = [100 * share for share in [*[0.0] * len(start), *one["shares"]]]
-    says = "; ".join(
-        f"{curve.name} {number(curve.ys[-1])} %" for curve in curves
-    )
-    svg = line_chart(
-        shares,
-        curves,
-        name="figure-faithfulness",
-        title="Accuracy of the classifier after hiding a share of the spectrogram",
-        desc=f"With {number(shares[-1], 0)} % hidden: {says}.",
-        x_axis="Hidden, % of the spectrogram",
-        y_axis="Accuracy, %",
-        level=("chance", 100 * heard[1]["chance"]) if heard else None,
-    )
-    legend = _legend([Series(curve.name, curve.style) for curve in curves])
-    return Figure("faithfulness", svg, "Accuracy by what was hidden first", legend)
+    return Figure(f"{metric}-overall", svg, rates_caption(inputs, unit), legend(series))
 
 
 def cost_figure(inputs: ReportInputs) -> Figure:
     """Bars of the training time of each arm."""
     arms = [
         (series, Interval(_minutes(inputs.runs[arm]["train_seconds"])))
-        for arm, series in zip(inputs.arms, arm_series(inputs))
+        for arm, series in zip(inputs.charted, arm_series(inputs))
         if arm in inputs.runs
     ]
     series = [one for one, _ in arms]
@@ -206,7 +166,7 @@ def cost_figure(inputs: ReportInputs) -> Figure:
         axis="Training time, minutes",
         mark="bar",
     )
-    return Figure("cost", svg, "Training time by arm", _legend(series))
+    return Figure("cost", svg, "Training time by arm", legend(series))
 
 
 def picture(inputs: ReportInputs, one: Mapping[str, Any]) -> Picture:
@@ -227,11 +187,19 @@ def picture(inputs: ReportInputs, one: Mapping[str, Any]) -> Picture:
     return Picture(uri, width, height, one["caption"])
 
 
-def _caption(inputs: ReportInputs, unit: str) -> str:
-    return f"{unit} with {100 * inputs.comparison['bootstrap']['level']:g} % intervals"
+def rates_caption(inputs: ReportInputs, unit: str) -> str:
+    text = f"{unit} with {100 * inputs.comparison['bootstrap']['level']:g} % intervals"
+    return text + some_of(inputs)
 
 
-def _legend(series: Sequence[Series]) -> list[tuple[str, str]]:
+def some_of(inputs: ReportInputs) -> str:
+    """What a caption adds where a chart shows some of the arms only."""
+    if len(inputs.charted) == len(inputs.arms):
+        return ""
+    return f"; {len(inputs.charted)} of {len(inputs.arms)} arms, all are in the table"
+
+
+def legend(series: Sequence[Series]) -> list[tuple[str, str]]:
     return [(legend_mark(one.style), one.name) for one in series]
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any, Mapping
 
+from espnet_saliency.scoring.report_cells import Cell, Table
 from espnet_saliency.scoring.report_inputs import ReportInputs
-from espnet_saliency.scoring.report_tables import Cell, Table
+from espnet_saliency.scoring.report_section import Section
 
 
 def markdown(inputs: ReportInputs, view: Mapping[str, Any]) -> str:
@@ -24,11 +25,16 @@ def markdown(inputs: ReportInputs, view: Mapping[str, Any]) -> str:
         out.append("## Differences by accent")
         out += [table_text(t) for block in view["differences"] for t in block.tables]
     out += ["## WER by test set", *map(table_text, view["overall"].tables)]
+    for section in view["evidence"]:
+        out += section_text(section)
     out += ["## CER", table_text(view["cer"]["overall"])]
     if view["classifier"]:
         out += ["## Accent classifier", table_text(view["classifier"]["sets"])]
     if view["faithfulness"]:
-        out += ["## Faithfulness of the maps", *map(table_text, view["faithfulness"].tables)]
+        out.append("## Faithfulness of the maps")
+        out += [table_text(t) for block in view["faithfulness"] for t in block.tables]
+    for section in view["training"]:
+        out += section_text(section)
     if view["cost"]:
         out += ["## Cost", *map(table_text, view["cost"].tables)]
     out.append("## How this was made")
@@ -41,6 +47,12 @@ def markdown(inputs: ReportInputs, view: Mapping[str, Any]) -> str:
     if versions:
         out.append("\n".join(versions))
     return "\n\n".join(out) + "\n"
+
+
+def section_text(section: Section) -> list[str]:
+    """Heading, words and tables of a section; the page alone has its figures."""
+    out = [f"## {plain(section.title)}", *map(plain, section.text)]
+    return out + [table_text(table) for block in section.blocks for table in block.tables]
 
 
 def table_text(table: Table) -> str:

@@ -6,27 +6,40 @@ and report.md cannot disagree.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Mapping, Sequence
+from typing import Any, Mapping
 
-from espnet_saliency.scoring.charts import Interval, interval_mark, limits, number
+from espnet_saliency.scoring.charts import interval_mark, limits, number
 from espnet_saliency.scoring.report_answer import (
-    NBSP,
     OVERALL,
-    accent_name,
     accents_of,
-    arm_name,
-    capital,
     difference,
     interval,
-    interval_text,
     is_corrected,
-    p_text,
     roles,
     verdict,
 )
+from espnet_saliency.scoring.report_cells import (
+    Cell,
+    Column,
+    Link,
+    Table,
+    count_cell,
+    duration,
+    links,
+    p_cell,
+    rate_cell,
+    relative_cell,
+)
 from espnet_saliency.scoring.report_inputs import ReportInputs
+from espnet_saliency.scoring.report_words import (
+    accent_name,
+    arm_name,
+    capital,
+    interval_text,
+)
+
+MOST_ARMS = 4  # with more of them not every pair gets a table
 
 _VERDICTS = {
     "better": "better",
@@ -36,48 +49,6 @@ _VERDICTS = {
     "uncorrected": "not after correction",
     "unknown": "no interval",
 }
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One cell: its text, the value that it sorts by, a smaller note beside the text.
-
-    `drawing` is SVG of ours and `style` a class of the style sheet: both in the page alone.
-    """
-
-    text: str
-    value: float | str | None = None
-    note: str = ""
-    drawing: str = ""
-    style: str = ""
-
-
-@dataclass(frozen=True)
-class Column:
-    label: str
-    numeric: bool = True
-
-
-@dataclass(frozen=True)
-class Link:
-    text: str
-    href: str
-
-
-@dataclass(frozen=True)
-class Table:
-    """Rows of cells; the first cell of a row is its heading; `footer` rows stay below when sorted.
-
-    `context` comes before the caption where no heading above the table says it.
-    """
-
-    name: str
-    caption: str
-    columns: Sequence[Column]
-    rows: Sequence[Sequence[Cell]]
-    footer: Sequence[Sequence[Cell]] = ()
-    sources: Sequence[Link] = ()
-    context: str = ""
 
 
 def accents_in_order(inputs: ReportInputs, name: str) -> list[str]:
@@ -101,7 +72,7 @@ def rates_by_accent(inputs: ReportInputs, folder: Path, name: str, metric: str) 
 
     def row(group: str, label: str) -> list[Cell]:
         cells = [Cell(label, label)]
-        cells += [_rate(groups[group]) for groups in arms.values()]
+        cells += [rate_cell(groups[group]) for groups in arms.values()]
         cells += [count_cell(first[group]["speakers"]), count_cell(first[group]["words"])]
         return cells
 
@@ -121,19 +92,26 @@ def rates_by_accent(inputs: ReportInputs, folder: Path, name: str, metric: str) 
         sources=[
             link
             for arm in inputs.arms
-            for link in _links(
-                inputs, folder, {f"{arm}: by_accent.tsv": _score(inputs, arm, name, metric)}
-            )
+            for link in _scores(inputs, folder, arm, name, metric, "by_accent.tsv")
         ],
     )
 
 
 def pairs(inputs: ReportInputs) -> list[tuple[str, str]]:
-    """(arm, reference) of all comparisons: those that answer the question first."""
-    found = roles(inputs.comparison).pairs()
+    """(arm, reference) of all comparisons: those that answer the question first.
+
+    Of many arms only those with the baseline and with the control: the rest is in comparison.json.
+    """
+    part = roles(inputs.comparison)
+    found = part.pairs()
+    few = len(inputs.arms) <= MOST_ARMS
     for scores in inputs.comparison["sets"].values():
         for stored in scores["wer"]["differences"]:
             pair = (stored["arm"], stored["reference"])
+            if not few and part.baseline not in pair and part.control not in pair:
+                continue
+            if not few and pair[0] == part.control and pair[1] != part.baseline:
+                pair = pair[::-1]
             if pair not in found and pair[::-1] not in found:
                 found.append(pair)
     return found
@@ -153,8 +131,9 @@ def differences(inputs: ReportInputs, name: str, metric: str) -> list[Table]:
     tests = {"p": "p_value"}
     if any(is_corrected(groups) for _, _, groups in compared):
         tests["p, corrected"] = "p_holm"
-    if any("p_mapsswe" in groups[OVERALL] for _, _, groups in compared):
+    if any(groups[OVERALL].get("p_mapsswe") is not None for _, _, groups in compared):
         tests["p, MAPSSWE"] = "p_mapsswe"
+    of_seeds = any("seeds" in groups[OVERALL] for _, _, groups in compared)
 
     def row(group: Mapping[str, Any], label: str) -> list[Cell]:
         says = verdict(group, level)
@@ -164,8 +143,9 @@ def differences(inputs: ReportInputs, name: str, metric: str) -> list[Table]:
             Cell(label, label),
             Cell(number(group["absolute"], 1, signed=True), group["absolute"]),
             Cell(interval_text(group), group.get("low"), drawing=drawn),
-            _relative(group.get("relative")),
-            *(Cell(p_text(group.get(key)), group.get(key)) for key in tests.values()),
+            relative_cell(group.get("relative")),
+            *(p_cell(group.get(key)) for key in tests.values()),
+            *[p_cell(group.get("seeds", {}).get("p_value"))] * of_seeds,
             Cell(_VERDICTS[says], says, note=flag, style=f"verdict {says}"),
             count_cell(group["speakers"]),
         ]
@@ -181,6 +161,7 @@ def differences(inputs: ReportInputs, name: str, metric: str) -> list[Table]:
                 Column(f"{100 * level:g} % interval"),
                 Column("Relative"),
                 *map(Column, tests),
+                *[Column("p, over seeds")] * of_seeds,
                 Column("Reading", numeric=False),
                 Column("Speakers"),
             ],
@@ -204,14 +185,13 @@ def overall(inputs: ReportInputs, folder: Path, metric: str) -> Table:
             rows.append([
                 Cell(name, name),
                 Cell(capital(arm_name(arm)), arm),
-                _rate(group),
+                rate_cell(group),
                 Cell(number(one.get("macro")), one.get("macro")),
                 Cell(number(worst.get("rate")), worst.get("rate"), note=accent),
                 Cell(number(one.get("gap")), one.get("gap")),
                 *(count_cell(group[kind]) for kind in ("sub", "del", "ins", "words", "speakers")),
             ])
-            score = _score(inputs, arm, name, metric).with_name("result.txt")
-            sources += _links(inputs, folder, {f"{arm}, {name}: result.txt": score})
+            sources += _scores(inputs, folder, arm, name, metric, "result.txt")
     unit = metric.upper()
     return Table(
         name=f"{metric}-overall",
@@ -237,12 +217,14 @@ def cost(inputs: ReportInputs, folder: Path) -> Table:
         seconds = run["train_seconds"]
         against = 100 * (seconds / base - 1) if base and seconds is not None else None
         row = [Cell(capital(arm_name(arm)), arm), Cell(duration(seconds), seconds)]
-        row.append(_relative(against))
+        row.append(relative_cell(against))
         if sized:
             row.append(count_cell(run.get("parameters")))
         rows.append(row)
-        sources += _links(inputs, folder, {f"{arm}: experiment": inputs.path(run["experiment"])})
-    labels = ["Training time", "Against the baseline"] + ["Parameters"] * sized
+        for label, path in _experiments(inputs, arm, run):
+            sources += links(inputs, folder, {f"{label}: experiment": path})
+    time = f"Training time, {len(inputs.seeds)} seeds" if inputs.seeds else "Training time"
+    labels = [time, "Against the baseline"] + ["Parameters"] * sized
     return Table(
         name="cost-table",
         caption="Cost of training",
@@ -273,43 +255,25 @@ def data(inputs: ReportInputs) -> Table:
 def source(inputs: ReportInputs, folder: Path, key: str) -> list[Link]:
     """Link to the file of `inputs.sources[key]`, where there is one."""
     path = inputs.sources.get(key)
-    return _links(inputs, folder, {Path(path).name: Path(path)}) if path else []
+    return links(inputs, folder, {Path(path).name: Path(path)}) if path else []
 
 
-def duration(seconds: float | None) -> str:
-    """42 s, 3 min 05 s, or 2 h 07 min."""
-    if seconds is None:
-        return "–"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+def _scores(
+    inputs: ReportInputs, folder: Path, arm: str, name: str, metric: str, file: str
+) -> list[Link]:
+    """Links to a file of an arm's scores on one set, one a seed."""
+    paths = {
+        f"{label}, {name}: {file}": decode / f"score_{metric}" / file
+        for label, decode in inputs.decodes(arm, name)
+    }
+    return links(inputs, folder, paths)
 
 
-def _score(inputs: ReportInputs, arm: str, name: str, metric: str) -> Path:
-    return inputs.decode(arm, name) / f"score_{metric}" / "by_accent.tsv"
-
-
-def _links(inputs: ReportInputs, folder: Path, paths: Mapping[str, Path]) -> list[Link]:
-    hrefs = {text: inputs.href(folder, path) for text, path in paths.items()}
-    return [Link(text, href) for text, href in hrefs.items() if href]
-
-
-def _rate(group: Mapping[str, Any]) -> Cell:
-    return Cell(number(group["rate"]), group["rate"], note=range_text(interval(group, "rate")))
-
-
-def range_text(value: Interval) -> str:
-    if value.low is None or value.high is None:
-        return ""
-    return f"{number(value.low)}{NBSP}to{NBSP}{number(value.high)}"
-
-
-def _relative(value: float | None) -> Cell:
-    return Cell("–" if value is None else f"{number(value, 1, signed=True)} %", value)
-
-
-def count_cell(value: int | None) -> Cell:
-    return Cell("–" if value is None else f"{value:,}", value)
+def _experiments(
+    inputs: ReportInputs, arm: str, run: Mapping[str, Any]
+) -> list[tuple[str, Path]]:
+    """(label, folder) of the trainings that a run's time is the sum of."""
+    if inputs.seeds and "experiments" in run:
+        folders = map(inputs.path, run["experiments"])
+        return [(f"{arm}, seed {s}", f) for s, f in zip(inputs.seeds, folders, strict=True)]
+    return [(arm, inputs.path(run["experiment"]))]

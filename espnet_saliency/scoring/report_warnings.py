@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Mapping
 
 from espnet_saliency.scoring.charts import number
-from espnet_saliency.scoring.report_answer import capital, count
+from espnet_saliency.scoring.report_words import capital, count
 
 FEW_SPEAKERS = 20  # overall, in the set that answers the question
 FEW_WORDS = 2000

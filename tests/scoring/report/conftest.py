@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
-from espnet_saliency.scoring.report import ReportInputs
+from espnet_saliency.scoring.comparison import ArmDecode, compare, write_comparison
+from espnet_saliency.scoring.conditions import label_conditions
+from espnet_saliency.scoring.report import ReportInputs, write_report
+from espnet_saliency.scoring.score_folder import score_decode
+from espnet_saliency.scoring.sweep import Variant, write_sweep
+from espnet_saliency.scoring.unseen import HeldOut, unseen_table, write_unseen
 
 SEEN = ["American", "Caribbean", "Lancashire", "London", "New York", "Received Pronunciation",
         "Scottish", "West Midlands"]
@@ -198,6 +205,8 @@ def build_inputs(folder: Path, **changes) -> ReportInputs:
     """Everything a report can show, with the score files that its links lead to below `folder`."""
     comparison = changes.pop("comparison", None) or build_comparison()
     for arm in comparison["arms"]:
+        if Path(folder, arm["experiment"]).is_dir():
+            continue
         for name, metric in itertools.product(comparison["sets"], comparison["metrics"]):
             score = folder / arm["experiment"] / arm["decode"] / name / f"score_{metric}"
             score.mkdir(parents=True, exist_ok=True)
@@ -249,3 +258,124 @@ def make_comparison():
 @pytest.fixture(scope="session")
 def make_classifier():
     return build_classifier
+
+
+SEEDS = (1, 2, 7)
+PLACES = {"test": ["Scottish", "London"], "test_unseen": ["Hindi", "Thai"]}
+NOISY = {f"{name}_noise_0": (name, "noise_0") for name in PLACES}
+LOG_LINE = (
+    "[vm] 2026-11-23 02:25:58,071 (trainer:394) INFO: {epoch}epoch results: [train] loss=9.4, "
+    "time=17.06 seconds, [valid] loss_ctc=1.5, loss={loss}, acc={acc}, cer=nan, time=0.6 seconds\n"
+)
+
+
+def build_recipe(folder: Path, arms=ARMS, seeds=SEEDS, draws=200) -> ReportInputs:
+    """A run of the recipe as scored, compared and tabulated by the package: all that a page has.
+
+    Each arm and seed loses words at random; noise loses more. All sound is a tone.
+    """
+    rng = np.random.default_rng(11)
+    exp, dump = folder / "exp", folder / "dump/raw"
+    for name, (of, _) in ({name: (name, "clean") for name in PLACES} | NOISY).items():
+        _data(dump / name, PLACES[of])
+    runs = []
+    for place, (arm, factor) in enumerate(arms.items()):
+        for seed in seeds:
+            experiment = exp / f"asr_conformer_{arm}_seed{seed}"
+            for name in (*PLACES, *NOISY):
+                _decode(rng, experiment / "decode_asr" / name, dump / name,
+                        factor * (0.5 if name in NOISY else 0.2))
+            lines = [LOG_LINE.format(epoch=e, loss=9 / e + place, acc=1 - 0.5 / e)
+                     for e in range(1, 13)]
+            (experiment / "train.log").write_text(
+                f"# python -m espnet_saliency -m espnet2.bin.asr_train --seed {seed} --arm {arm}\n"
+                f"# started 2026-11-23 02:20:00\n{''.join(lines)}", "utf-8")
+            runs.append(ArmDecode(arm, experiment, "decode_asr", (*PLACES, *NOISY), "./run.sh",
+                                  60.0 + place, seed))
+    comparison = compare(runs, next(iter(arms)), "mini_accent", draws=draws)
+    label_conditions(comparison, {name: (name, "clean") for name in PLACES} | NOISY)
+    report = exp / "report"
+    write_comparison(report / "comparison.json", comparison)
+    variants = [Variant(arm, "saliency_specaug", {"mask_ratio": 0.1 * place})
+                for place, arm in enumerate(arms) if place]
+    write_sweep(report, comparison, variants)
+    left_out = exp / "leave_one_out"
+    write_unseen(left_out, {"test": {"wer": _unseen_table(runs, arms, draws)}}, "the ordinary run")
+    draw_picture(folder / "map.png")
+    return build_inputs(
+        folder,
+        comparison=comparison,
+        faithfulness=FAITHFULNESS,
+        stability={"set": "test", "correlation": 0.61, "random_weights_correlation": 0.05,
+                   "overlap": 0.34, "chance_overlap": 1 / 9, "agreement": 0.8, "utterances": 40},
+        pictures=[{"png": "map.png", "caption": "scottish1-0 (Scottish): heard as London (60 %)"}],
+        runs={a["name"]: a for a in comparison["arms"]},
+        unseen=json.loads((left_out / "results.json").read_text("utf-8")),
+        sweep=json.loads((report / "sweep.json").read_text("utf-8")),
+        audio={name: dump / name for name in PLACES},
+        seed=" ".join(map(str, seeds)),
+        sources={"unseen": left_out / "results.json", "sweep": report / "sweep.json"},
+    )
+
+
+FAITHFULNESS = {
+    "set": "test", "shares": [0.1, 0.3], "balanced_accuracy": 0.7, "untouched": 0.71,
+    "random_weights_correlation": None,
+    "curves": {"salient": [0.5, 0.2], "random": [0.7, 0.6]},
+    "intervals": {"salient": [[0.45, 0.55], [0.15, 0.25]], "random": [[0.65, 0.75], [0.5, 0.7]]},
+    "insertion": {"curves": {"salient": [0.3, 0.6], "random": [0.2, 0.4]}, "nothing": 0.125,
+                  "intervals": {"salient": [[0.2, 0.4], [0.5, 0.7]],
+                                "random": [[0.1, 0.3], [0.3, 0.5]]}},
+    "auc": {"deletion": {"salient": {"value": 0.42, "low": 0.38, "high": 0.46},
+                         "salient_gain": {"value": 0.11, "low": 0.05, "high": 0.16}},
+            "insertion": {"salient": {"value": 0.37, "low": 0.31, "high": 0.43},
+                          "salient_gain": {"value": -0.02, "low": -0.06, "high": 0.02}}},
+}  # fmt: skip
+
+
+def _data(folder: Path, accents) -> None:
+    """A dump folder: 5 speakers an accent, two utterances each, gender known."""
+    folder.mkdir(parents=True)
+    rows = [(f"{a.lower()}{n}-{i}", f"{a.lower()}{n}", a, "fm"[n % 2], WORDS[i : i + 4 + 3 * i])
+            for a in accents for n in range(5) for i in range(2)]
+    tables = {"text": lambda r: " ".join(r[4]), "utt2spk": lambda r: r[1],
+              "utt2accent": lambda r: r[2], "utt2gender": lambda r: r[3],
+              "wav.scp": lambda r: str(folder / f"{r[0]}.flac")}
+    for name, value in tables.items():
+        (folder / name).write_text("".join(f"{r[0]} {value(r)}\n" for r in rows), "utf-8")
+    tone = np.sin(np.arange(12_000) / 20).astype("float32") / 4
+    for row in rows:
+        soundfile.write(folder / f"{row[0]}.flac", tone, 16_000)
+
+
+def _decode(rng, folder: Path, data: Path, lost: float) -> None:
+    folder.mkdir(parents=True)
+    lines = []
+    for line in (data / "text").read_text("utf-8").splitlines():
+        utt_id, *words = line.split()
+        heard = [word for word in words if rng.random() > lost]
+        lines.append(" ".join([utt_id, *heard]) + "\n")
+    (folder / "text").write_text("".join(lines), "utf-8")
+    score_decode(folder, data)
+
+
+def _unseen_table(runs, arms, draws) -> dict:
+    """Seen and unseen are two seeds of an arm: the numbers are real, if not the story."""
+    held = []
+    for arm in arms:
+        first, second, *_ = [run.scores("test", "wer") for run in runs if run.name == arm]
+        held += [HeldOut(accent, arm, [second], [first]) for accent in PLACES["test"]]
+    return unseen_table(held, next(iter(arms)), draws)
+
+
+@pytest.fixture(scope="session")
+def make_recipe():
+    return build_recipe
+
+
+@pytest.fixture(scope="session")
+def recipe(tmp_path_factory) -> tuple[ReportInputs, Path]:
+    """Everything a recipe can have, with its page."""
+    folder = tmp_path_factory.mktemp("whole")
+    inputs = build_recipe(folder)
+    return inputs, write_report(folder / "exp/report", inputs)

@@ -4,15 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from espnet_saliency.scoring.report_answer import (
-    answer,
-    difference,
-    interval_text,
-    p_text,
-    roles,
-    verdict,
-)
+from espnet_saliency.scoring.report_answer import answer, difference, roles, verdict
 from espnet_saliency.scoring.report_warnings import near_chance, warnings
+from espnet_saliency.scoring.report_words import interval_text, p_text
 
 NAMES = {"test_unseen": "unseen accents", "test": "seen accents"}
 
@@ -130,6 +124,15 @@ def test_what_the_intervals_leave_out_is_said():
     assert "30 speakers, 90 utterances and 4,000 words" in said.certainty
     assert "one training run an arm (seed 7)" in said.certainty
     assert "not what another training seed would have" in said.certainty
+
+
+def test_with_several_seeds_the_headline_counts_them():
+    several = comparison(BETTER | {"seeds": {"absolute": [-2.0] * 6, "std": 0.0, "p_value": 0.0}})
+    several["seeds"] = [1, 2, 3, 4, 5, 6]
+    said = answer(several, "test_unseen", NAMES, "1 2 3 4 5 6")
+    assert said.headline == "It helped on unseen accents over 6 seeds: better than SpecAugment"
+    assert "WER fell in 6 of 6 seeds" in said.certainty and "p\u00a0<\u00a00.001" in said.certainty
+    assert "rough" not in said.certainty
 
 
 def test_one_arm_alone_gets_its_rate_and_no_verdict():

@@ -51,13 +51,16 @@ document.body.append(out);
 """
 
 
-def browse(page: Path, tmp_path: Path, width: int = 1280) -> tuple[str, list[str]]:
+def browse(
+    page: Path, tmp_path: Path, width: int = 1280, *more: str
+) -> tuple[str, list[str]]:
     """The DOM after loading `page`, and what the page wrote to the console."""
     done = subprocess.run(
         [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
          "--no-first-run", "--disable-background-networking", "--disable-component-update",
          "--disable-sync", "--disable-dev-shm-usage", f"--user-data-dir={tmp_path / 'profile'}",
-         f"--window-size={width},900", "--enable-logging=stderr", "--dump-dom", page.as_uri()],
+         f"--window-size={width},900", "--enable-logging=stderr", "--dump-dom", *more,
+         page.as_uri()],
         capture_output=True, text=True, encoding="utf-8", timeout=120, check=True,
     )
     return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
@@ -152,3 +155,48 @@ def test_markup_in_the_data_does_not_run_and_could_not(
     dom, console = browse(page, tmp_path)
     assert "<title>Saliency masking for accents</title>" in dom
     assert any("Content Security Policy" in line for line in console)
+
+
+LISTEN = """
+addEventListener("message", (said) => {
+  const out = document.createElement("pre");
+  out.id = "probe";
+  out.textContent = said.data;
+  document.body.append(out);
+});
+"""
+TELL = """
+const bottom = (id) => document.getElementById(id).getBoundingClientRect().bottom;
+const sounds = Array.from(document.querySelectorAll("audio"), (audio) => new Promise((done) => {
+  audio.onloadedmetadata = () => done(audio.duration);
+  audio.onerror = () => done(audio.error.message);
+  audio.load();
+}));
+Promise.all(sounds).then((seconds) => parent.postMessage(JSON.stringify({
+  bottoms: ["verdict", "sentence", "accents", "sure"].map(bottom),
+  wide: document.documentElement.scrollWidth,
+  seconds,
+}), "*"));
+"""
+
+
+@pytest.mark.parametrize(("width", "height"), [(1280, 800), (390, 844)])
+def test_the_first_screen_answers_and_the_sound_plays(recipe, tmp_path, width, height):
+    text = recipe[1].read_text("utf-8")
+    text = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", text)
+    tell = text.replace("</body>", f"<script>{{{TELL}}}</script></body>")
+    (tmp_path / "copy.html").write_text(tell, "utf-8")
+    # In a frame: a window of the browser cannot be as narrow as a phone.
+    frame = f'<iframe src="copy.html" style="width: {width}px; height: {height}px"></iframe>'
+    (tmp_path / "frame.html").write_text(f"<body><script>{LISTEN}</script>{frame}</body>", "utf-8")
+    dom, console = browse(tmp_path / "frame.html", tmp_path, 1400, "--virtual-time-budget=20000")
+    said = json.loads(unescape(re.search(r'<pre id="probe">(.*?)</pre>', dom, re.S).group(1)))
+    assert console == []
+    assert sorted(said["bottoms"]) == said["bottoms"] and said["bottoms"][-1] < height
+    assert said["wide"] <= width
+    assert len(said["seconds"]) == 3 and all(abs(s - 0.75) < 0.2 for s in said["seconds"])
+
+
+def test_the_whole_page_loads_under_its_own_policy(recipe, tmp_path):
+    dom, console = browse(recipe[1], tmp_path)
+    assert console == [] and dom.count("<audio") == 3 and dom.count("<button") > 100

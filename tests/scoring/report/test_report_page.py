@@ -15,7 +15,7 @@ from espnet_saliency.errors import UserError
 from espnet_saliency.scoring.charts import number
 from espnet_saliency.scoring.comparison import ArmDecode, compare
 from espnet_saliency.scoring.report import write_report
-from espnet_saliency.scoring.report_tables import duration
+from espnet_saliency.scoring.report_cells import duration
 from espnet_saliency.scoring.score_folder import score_decode
 
 VOID = {"meta", "link", "img", "br"}
