@@ -10,15 +10,19 @@ table has the median step of each arm and the median over rounds of its ratio to
 the same for processor time, which another program on the machine disturbs less.
 
 The arms' conf/aug files hold, with the accent classifier of `--accent_config` at random weights:
-time does not depend on them. Utterances take part with `apply_prob` as in training.
+time does not depend on them. Utterances take part with `apply_prob` as in training. An arm with
+`_stored` behind its name reads stored maps, which ESPnet's loaders would have read beforehand.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import json
 import random
 import statistics
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -26,7 +30,11 @@ import torch
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-ARMS = ("specaug", "none", "saliency", "saliency_specaug", "random", "random_specaug")
+STORED = "_stored"
+ARMS = (
+    "specaug", "none", "saliency", "saliency_specaug", f"saliency_specaug{STORED}", "random",
+    "random_specaug",
+)  # fmt: skip
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -74,17 +82,19 @@ def build_classifier(config: Path):
     return AccentClassifier(CLSTask.build_model(arguments))
 
 
-def build_augmentation(arm: str, classifier) -> torch.nn.Module | None:
-    """What conf/aug/<arm>.yaml says."""
+def build_augmentation(arm: str, classifier, folder: Path) -> torch.nn.Module | None:
+    """What conf/aug/<arm>.yaml says; with stored maps, `folder` is their archive's."""
     from espnet2.asr.specaug.specaug import SpecAug
 
     from espnet_saliency.saliency.specaug import SaliencySpecAug
 
-    conf = yaml.safe_load((ROOT / "conf/aug" / f"{arm}.yaml").read_text(encoding="utf-8"))
+    conf = yaml.safe_load((ROOT / "conf/aug" / f"{arm.removesuffix(STORED)}.yaml").read_text(encoding="utf-8"))
     if conf["specaug"] is None:
         return None
     if conf["specaug"] == "specaug":
         return SpecAug(**conf["specaug_conf"])
+    if arm.endswith(STORED):
+        return SaliencySpecAug(**conf["specaug_conf"], stored_maps=str(folder))
     augmentation = SaliencySpecAug(**{"classifier": "random weights", **conf["specaug_conf"]})
     augmentation.use(classifier)
     return augmentation
@@ -101,8 +111,29 @@ def make_batch(size: int, seconds: float, device: str) -> dict[str, torch.Tensor
     return {key: value.to(device) for key, value in batch.items()}
 
 
+def store_maps(classifier, model, batch: dict, folder: Path) -> dict[str, torch.Tensor]:
+    """The data stream of the batch's maps, and in `folder` what an archive says of them."""
+    from espnet_saliency.saliency.cam import class_activation
+    from espnet_saliency.saliency.map_settings import MapSettings
+    from espnet_saliency.saliency.maps import scale01
+    from espnet_saliency.saliency.stored import FORMAT
+
+    with torch.no_grad():
+        cam = class_activation(classifier, *model.frontend(batch["speech"], batch["speech_lengths"]))
+    about = {
+        "format": FORMAT,
+        **dataclasses.asdict(MapSettings()),
+        "digest": classifier.digest,
+        "features": dataclasses.asdict(classifier.features),
+        "accents": classifier.accents,
+        "stride": cam.stride,
+    }
+    (folder / "maps.json").write_text(json.dumps(about), encoding="utf-8")
+    return {"saliency": scale01(cam.map, cam.lengths), "saliency_lengths": cam.lengths}
+
+
 def measure(
-    options: argparse.Namespace,
+    options: argparse.Namespace, folder: Path
 ) -> tuple[dict[str, list[tuple[float, float]]], dict[str, int]]:
     """Wall clock and processor seconds of each step; peak bytes on the GPU, 0 on a CPU; by arm."""
     torch.manual_seed(0)
@@ -110,8 +141,10 @@ def measure(
     cuda = options.device.startswith("cuda")
     model = build_recogniser(options.asr_config).to(options.device).train()
     classifier = build_classifier(options.accent_config).to(options.device)
-    augmentations = {arm: build_augmentation(arm, classifier) for arm in options.arms}
+    augmentations = {arm: build_augmentation(arm, classifier, folder) for arm in options.arms}
     batch = make_batch(options.batch_size, options.seconds, options.device)
+    streams = store_maps(classifier, model, batch, folder)
+    utterances = [f"utterance{n}" for n in range(options.batch_size)]
     optimiser = torch.optim.Adam(model.parameters(), lr=1e-4)
 
     def step(arm: str) -> tuple[float, float]:
@@ -121,6 +154,8 @@ def measure(
             torch.cuda.reset_peak_memory_stats()
         start = time.perf_counter(), time.process_time()
         optimiser.zero_grad()
+        if arm.endswith(STORED):
+            model.specaug.receive(utterances, streams)
         with torch.autocast(options.device.split(":")[0], torch.bfloat16, enabled=options.amp):
             loss, _, _ = model(**batch)
         loss.backward()
@@ -165,7 +200,8 @@ def main(arguments: list[str] | None = None) -> None:
     machine = f"{torch.get_num_threads()} threads"
     if options.device.startswith("cuda"):
         machine = torch.cuda.get_device_name(options.device)
-    seconds, peak = measure(options)
+    with tempfile.TemporaryDirectory() as folder:
+        seconds, peak = measure(options, Path(folder))
     print(
         f"torch {torch.__version__}, {options.device} ({machine}), {options.asr_config.name}, "
         f"{options.batch_size} utterances of up to {options.seconds:g} s, {options.rounds} rounds\n"

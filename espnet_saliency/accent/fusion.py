@@ -21,7 +21,8 @@ def fold_batch_norm(network: nn.Module) -> None:
     for module in list(network.modules()):
         for conv, norm in _PAIRS:
             if isinstance(getattr(module, norm, None), nn.BatchNorm2d):
-                setattr(module, conv, fuse_conv_bn_eval(getattr(module, conv), getattr(module, norm)))
+                fused = fuse_conv_bn_eval(getattr(module, conv), getattr(module, norm))
+                setattr(module, conv, fused)
                 setattr(module, norm, nn.Identity().eval())
         # A shortcut: a convolution and its normalisation in a row.
         if isinstance(module, nn.Sequential) and len(module) == 2:

@@ -1,8 +1,8 @@
 """Class activation maps: where in time and frequency a classifier hears the accent.
 
-All weigh the output A of a convolution by the gradient G = dy / dA of the target's score y, and keep
-what speaks for the target. With i over the valid cells of one utterance in time, j over frequency,
-and Z of them:
+All weigh the output A of a convolution by the gradient G = dy / dA of the target's score y, and
+keep what speaks for the target. With i over the valid cells of one utterance in time, j over
+frequency, and Z of them:
 
     grad_cam               ReLU(sum_k alpha_k A^k),  alpha_k = 1/Z sum_ij G^k_ij
                            Selvaraju et al., "Grad-CAM", ICCV 2017, eq. 1 and 2
@@ -28,6 +28,7 @@ from typing import Callable, NamedTuple, Protocol, Sequence
 import torch
 from torch import Tensor
 
+from espnet_saliency.accent.resnet import ResidualBlock
 from espnet_saliency.errors import UserError
 from espnet_saliency.saliency.maps import scale01, upsample, valid_frames
 from espnet_saliency.saliency.targets import Choose, predicted
@@ -96,14 +97,15 @@ def class_activation(
         target: (B,) class indices or (B, n) weights of the classes, or a function that makes either
             from the logits (see `targets`); the predicted class where it is None.
         method: one of METHODS; see the module's docstring.
-        layer: a convolution inside `classifier` whose output is (B, C, T', F') and whose strides
-            are powers of two, or its name. None is the last one, in closed form. Of several, the
-            maps are scaled to [0, 1], brought to the finest of their resolutions and averaged; each
-            takes a pass of its own.
+        layer: a convolution inside `classifier` whose output is (B, C, T', F'), or its name (see
+            `layers_of`). None is the last one, in closed form. Of several, the maps are scaled to
+            [0, 1], brought to the finest of their resolutions and averaged, as pytorch-grad-cam
+            does (the LayerCAM paper takes the greatest after a tanh); each takes a pass of its own.
 
     Raises:
         UserError: an unknown method; a layer that is not there or is no convolution.
-        ValueError: `layer` does not run exactly once in a forward pass.
+        ValueError: `layer` does not run exactly once in a forward pass, or its stride times a power
+            of two is not the last layer's.
     """
     if method not in METHODS:
         raise UserError(f"method {method!r} is not one of {', '.join(METHODS)}")
@@ -131,11 +133,11 @@ def grad_cam(
 
 
 def layers_of(classifier: torch.nn.Module) -> list[str]:
-    """Names of the convolutions, and of the blocks made of them, that maps can be taken from."""
+    """Names of the convolutions, and of `accent_resnet`'s blocks, that maps can be taken from."""
     return [
         name
         for name, module in classifier.named_modules()
-        if isinstance(module, torch.nn.Conv2d) or isinstance(getattr(module, "conv1", None), torch.nn.Conv2d)
+        if isinstance(module, (torch.nn.Conv2d, ResidualBlock))
     ]
 
 
@@ -154,7 +156,8 @@ def _closed_form(classifier, feats, lengths, target, method) -> ClassActivation:
         logits = classifier.pooled_logits(activations, cell_lengths)
         target = _target(logits, target)
         cells = cell_lengths.clamp_min(1) * activations.size(3)
-        weight = target @ classifier.linear_weight if target.dim() > 1 else classifier.linear_weight[target]
+        weight = classifier.linear_weight
+        weight = target @ weight if target.dim() > 1 else weight[target]
         alpha = weight / cells[:, None]  # the gradient at each valid cell
         if method == "layer_cam":
             alpha = alpha.relu()
@@ -195,8 +198,8 @@ def _by_gradient(classifier, feats, lengths, target, method, layer) -> ClassActi
 
     with torch.no_grad():
         stride = (
-            _stride(feats.size(1), activations.size(2)),
-            _stride(feats.size(2), activations.size(3)),
+            _stride(feats.size(1), activations.size(2), classifier.stride[0]),
+            _stride(feats.size(2), activations.size(3), classifier.stride[1]),
         )
         cell_lengths = torch.div(lengths + stride[0] - 1, stride[0], rounding_mode="floor")
         valid = valid_frames(cell_lengths, activations.size(2))
@@ -257,13 +260,16 @@ def _class(target: Tensor) -> Tensor:
     return target.argmax(dim=-1) if target.dim() > 1 else target
 
 
-def _stride(size: int, cells: int) -> int:
-    """The power of two of which `cells` = ceil(size / stride); where several fit, cells is 1."""
-    stride = 1
-    while -(-size // stride) > cells:
-        stride *= 2
+def _stride(size: int, cells: int, last: int) -> int:
+    """The stride of which `cells` = ceil(size / stride); where several fit, cells is 1.
+
+    `last` is the last layer's, and from layer to layer a stride stays or doubles.
+    """
+    stride = last
+    while stride % 2 == 0 and -(-size // stride) < cells:
+        stride //= 2
     if -(-size // stride) != cells:
-        raise ValueError(f"{cells} cells over {size} inputs: the stride is no power of two")
+        raise ValueError(f"{cells} cells over {size} inputs: not the last layer's {last} halved")
     return stride
 
 

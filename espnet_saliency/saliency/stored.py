@@ -5,7 +5,7 @@ kept at the resolution of the layer, scaled to [0, 1], in 8 bits (kaldiio's comp
 few hundred bytes to a few kB an utterance:
 
     <folder>/maps.scp             utterance -> place in an archive; ESPnet's `…,saliency,kaldi_ark`
-    <folder>/parts/maps.N.ark     the archives, a thousand utterances each, with their own .scp
+    <folder>/parts/maps.N.ark     the archives, 200 utterances each, with their own .scp
     <folder>/maps.json            what they are maps of; written last
 
 A map of zeros says nothing, and its utterance gets random masks: where the true accent is not known
@@ -37,7 +37,7 @@ from espnet_saliency.saliency.map_settings import MapSettings
 from espnet_saliency.saliency.targets import contrast
 
 FORMAT = 1
-CHUNK = 1000
+CHUNK = 200
 """Utterances of one archive: what is done again after a kill, at most, for each process."""
 
 _ZERO_ONE = 7
@@ -109,6 +109,9 @@ def _utterances(data: Path, classifier: AccentClassifier) -> list[Labelled]:
     table = data / "utt2accent"
     accents = read_table(table) if table.exists() else {}
     index = {accent: number for number, accent in enumerate(classifier.accents)}
+    missing = sorted(wav.keys() - samples.keys())
+    if missing:
+        raise UserError(f"{data / 'utt2num_samples'}: {missing[0]} of wav.scp is missing; redo stage 3")
     return [
         Labelled(utt_id, "", index.get(accents.get(utt_id, ""), -1), wav[utt_id], int(samples[utt_id]))
         for utt_id in sorted(wav)
@@ -160,14 +163,12 @@ def _write_chunk(n, utterances, classifier, settings, parts, device) -> int:
         for one, utterance, cells in zip(low.map.cpu().numpy(), batch.utterances, low.lengths.tolist()):
             maps[utterance.utt_id] = one[:cells].copy()
     ark, scp = parts / f"maps.{n}.ark", parts / f"maps.{n}.scp"
-    temporary = parts / f"maps.{n}.tmp.ark"
     places: dict[str, int] = {}
-    with open(temporary, "wb") as handle:
+    with atomic_file(ark, "wb") as handle:
         for utt_id in sorted(maps):
             # The place of a matrix is where its data begin, behind the id and a blank.
             places[utt_id] = handle.tell() + len(utt_id.encode()) + 1
             kaldiio.save_ark(handle, {utt_id: maps[utt_id]}, compression_method=_ZERO_ONE)
-    temporary.replace(ark)
     with atomic_file(parts / f"maps.{n}.without") as handle:
         handle.write(str(without))
     with atomic_file(scp) as handle:  # last: it says that the part is whole

@@ -1,7 +1,7 @@
 """The class that a map is made for: functions from the logits (B, n) of a batch to its targets.
 
-A target is the number of a class, (B,), or weights over the classes, (B, n): the map then shows what
-speaks for the weighted sum of their scores.
+A target is the number of a class, (B,), or weights over the classes, (B, n): the map then shows
+what speaks for the weighted sum of their scores.
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ def contrast(reference: int) -> Choose:
         others[:, reference] = -torch.inf
         classes = logits.size(-1)
         against = torch.full((len(logits),), reference, device=logits.device)
-        return (one_hot(others.argmax(dim=-1), classes) - one_hot(against, classes)).to(logits.dtype)
+        weights = one_hot(others.argmax(dim=-1), classes) - one_hot(against, classes)
+        return weights.to(logits.dtype)
 
     return choose

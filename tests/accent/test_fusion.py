@@ -6,6 +6,7 @@ import copy
 
 import pytest
 import torch
+from espnet_saliency.accent import classifier
 from espnet_saliency.accent.espnet_resnet import EspnetResNet
 from espnet_saliency.accent.fusion import fold_batch_norm
 from espnet_saliency.accent.resnet import AccentResNet
@@ -37,3 +38,13 @@ def test_the_folded_network_is_the_same_function(make):
     assert torch.equal(cells, same)
     scale = float(expected.abs().max())
     torch.testing.assert_close(found, expected, atol=1e-5 * scale, rtol=1e-4)
+
+
+def test_the_digest_is_that_of_the_file(build, experiment, tmp_path):
+    folder = experiment(tmp_path / "exp", build())
+    loaded = classifier.AccentClassifier.load(folder)
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in loaded.modules())
+    config = classifier._read_config(folder / "config.yaml")
+    weights = torch.load(folder / "valid.acc.best.pth", weights_only=True)
+    assert any("norm1" in name for name in weights)
+    assert loaded.digest == classifier._digest(config, weights)

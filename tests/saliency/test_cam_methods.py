@@ -100,7 +100,8 @@ def test_grad_cam_against_captum(net, feats, layer):
         x, target=ours.target, relu_attributions=True
     )[:, 0]
     assert expected.max() > 0
-    torch.testing.assert_close(ours.map, expected.detach(), atol=1e-5 * expected.max().item(), rtol=0)
+    atol = 1e-5 * expected.max().item()
+    torch.testing.assert_close(ours.map, expected.detach(), atol=atol, rtol=0)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -124,9 +125,13 @@ def test_an_utterance_gets_the_map_that_it_gets_alone(classifier, batch, method)
     together = class_activation(classifier, feats, lengths, method=method, layer=classifier.first)
     for row, n in enumerate(lengths.tolist()):
         alone = class_activation(
-            classifier, feats[row : row + 1, :n], lengths[row : row + 1], together.target[row : row + 1],
-            method, classifier.first,
-        )  # fmt: skip
+            classifier,
+            feats[row : row + 1, :n],
+            lengths[row : row + 1],
+            together.target[row : row + 1],
+            method,
+            classifier.first,
+        )
         cells = int(together.lengths[row])
         torch.testing.assert_close(together.map[row, :cells], alone.map[0], atol=1e-6, rtol=1e-4)
         assert not together.map[row, cells:].any()
@@ -142,10 +147,32 @@ def test_layers_by_name_and_what_there_is(experiment):
     last = class_activation(classifier, feats, lengths, layer="encoder.stages.1.0")
     closed = class_activation(classifier, feats, lengths)
     torch.testing.assert_close(last.map, closed.map, atol=1e-6, rtol=1e-4)
-    with pytest.raises(UserError, match="no layer 'block9'; it has encoder.stem, encoder.stages.0.0"):
+    message = "no layer 'block9'; it has encoder.stem, encoder.stages.0.0"
+    with pytest.raises(UserError, match=message):
         class_activation(classifier, feats, lengths, layer="block9")
     with pytest.raises(UserError, match="method 'cam' is not one of grad_cam, grad_cam_plus_plus"):
         class_activation(classifier, feats, lengths, method="cam")
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        {"encoder_conf": {"channels": [8, 16], "stem_stride": [3, 1]}},
+        {"encoder": "espnet_resnet", "encoder_conf": {"resnet_type": "resnet18", "m_channels": 4}},
+    ],
+)
+def test_each_layer_that_is_named_has_a_map(make_experiment, tmp_path, network):
+    classifier = AccentClassifier.load(make_experiment(tmp_path / "exp", **network))
+    feats, lengths = torch.randn(2, 60, 80), torch.tensor([60, 1])
+    strides = set()
+    for name in layers_of(classifier):
+        cam = class_activation(classifier, feats, lengths, layer=name)
+        strides.add(cam.stride)
+        cells = tuple(-(-size // stride) for size, stride in zip((60, 80), cam.stride))
+        assert cam.map.shape == (2, *cells), name
+        assert cam.lengths.tolist() == [cells[0], 1]
+    first = (3, 1) if "encoder" not in network else (1, 1)
+    assert min(strides) == first and max(strides) == classifier.stride
 
 
 def test_fused_layers_are_the_mean_of_their_scaled_maps(experiment):
@@ -188,12 +215,55 @@ def test_targets_by_hand():
 
 
 def test_nothing_is_left_behind(classifier, batch):
-    feats, lengths = batch
+    def layer_cam():
+        return class_activation(classifier, *batch, method="layer_cam", layer=classifier.first).map
+
     state = torch.random.get_rng_state()
     with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
-        inside = class_activation(classifier, feats, lengths, method="layer_cam", layer=classifier.first)
-    outside = class_activation(classifier, feats, lengths, method="layer_cam", layer=classifier.first)
-    torch.testing.assert_close(inside.map, outside.map)
+        inside = layer_cam()
+    torch.testing.assert_close(inside, layer_cam())
     assert torch.equal(torch.random.get_rng_state(), state)
     assert not classifier.first._forward_hooks and not classifier.training
     assert all(p.grad is None and not p.requires_grad for p in classifier.parameters())
+
+
+class Weighed(torch.nn.Module):
+    """A recogniser of one layer, whose input is weighed by the classifier's map."""
+
+    def __init__(self, classifier, layer):
+        super().__init__()
+        self.classifier, self.layer = classifier, layer
+        self.output = torch.nn.Linear(80, 1)
+
+    def forward(self, feats, lengths):
+        maps, _ = saliency_map(
+            self.classifier, feats, lengths, method="hires_cam", layer=self.layer
+        )
+        return self.output(feats * maps).sum()
+
+
+@pytest.fixture
+def gloo(tmp_path):
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{tmp_path}/rendezvous", rank=0, world_size=1
+    )
+    yield
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("layer", [None, "encoder.stages.0.0"])
+def test_inside_a_distributed_training(experiment, gloo, layer):
+    classifier = AccentClassifier.load(experiment)
+    feats, lengths = torch.randn(2, 60, 80), torch.tensor([60, 41])
+    maps, _ = saliency_map(classifier, feats, lengths, method="hires_cam", layer=layer)
+    assert maps.max() == pytest.approx(1.0)
+    # The harder case: the classifier lies within what is trained, and train() reaches it.
+    network = torch.nn.parallel.DistributedDataParallel(Weighed(classifier, layer)).train()
+    for _ in range(2):  # DDP would complain, the second time, of a gradient that it has missed
+        network.zero_grad()
+        network(feats, lengths).backward()
+        gradient = network.module.output.weight.grad[0]
+        torch.testing.assert_close(gradient, (feats * maps).sum(dim=(0, 1)), rtol=1e-4, atol=1e-4)
+    assert not any(module.training for module in classifier.modules())
+    assert all(p.grad is None for p in classifier.parameters())
+    assert all(not module._forward_hooks for module in classifier.modules())
