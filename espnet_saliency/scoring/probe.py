@@ -263,8 +263,10 @@ def _plot(result: Mapping[str, Any], path: Path) -> None:
             if sure:
                 axes.fill_between(*zip(*sure), color=colour, alpha=0.15, linewidth=0)
         axes.set_title("all" if group == OVERALL else group or "unknown accent", fontsize=9)
-    for axes in panels[-1]:
+    # The lowest panel of each column, which need not lie on the last line.
+    for axes in panels.flat[max(0, len(groups) - columns) : len(groups)]:
         axes.set_xlabel("hidden, % of the spectrogram")
+        axes.tick_params(labelbottom=True)
     for axes in panels[:, 0]:
         axes.set_ylabel("WER, %")
     panels[0][0].legend(fontsize=8)
