@@ -11,6 +11,8 @@ import functools
 import importlib
 from typing import Iterable
 
+from espnet_saliency.errors import UserError
+
 RECOGNISERS = {
     "asr": "ASRTask",
     "asr_transducer": "ASRTransducerTask",
@@ -87,8 +89,15 @@ STREAMS = ("saliency", "saliency_lengths", "accent", "accent_lengths")
 def _hand_over(model, inputs: tuple, batch: dict) -> tuple[tuple, dict]:
     """Ahead of the model's forward: give the augmentation its streams and the utterance ids."""
     streams = {name: batch[name] for name in STREAMS if name in batch}
-    if model.training and "utt_id" in batch:
-        model.specaug.receive(batch["utt_id"], streams)
+    ids = batch.get("utt_id", ())
+    if model.training and len(ids) == len(batch["speech"]):
+        model.specaug.receive(ids, streams)
+    elif model.training and model.specaug.needed_streams:
+        # torch's DataParallel gives each GPU all the ids, beside its own part of the batch.
+        raise UserError(
+            f"specaug saliency: {len(ids)} utterance ids came with a batch of {len(batch['speech'])}; "
+            "train on several GPUs with --multiprocessing_distributed true"
+        )
     return inputs, {name: value for name, value in batch.items() if name not in streams}
 
 

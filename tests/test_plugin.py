@@ -127,6 +127,19 @@ def test_streams_go_to_the_augmentation_and_not_to_the_model():
     model.eval()
     model(**batch)  # in validation nothing is masked, and so nothing is handed over
     assert len(heard) == 1
+    model.train()
+    batch["utt_id"] = ["a", "b", "c"]  # torch's DataParallel gives each replica all the ids
+    model(**batch)
+    assert len(heard) == 1
+
+
+def test_streams_under_data_parallel_are_refused():
+    import torch
+
+    model = build("saliency", {"stored_maps": "gone/maps"}).train()
+    batch = {"speech": torch.randn(1, 8000), "utt_id": ["a", "b"]}
+    with pytest.raises(UserError, match="2 utterance ids .* a batch of 1; .*multiprocessing_distr"):
+        model(**batch)
 
 
 def test_a_resumed_training_goes_on_with_its_warm_up(tmp_path):

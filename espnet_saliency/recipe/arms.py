@@ -111,7 +111,7 @@ def _load_arm(
             where = f"--sweep: {path}" if setting else str(path)
             raise UserError(f"{where}: {error}") from error
         maps = None
-        if layout.options.stored_maps and needs and conf.get("method", "grad_cam") not in MAPLESS:
+        if layout.options.stored_maps and not _changes_audio(base) and needs and conf.get("method", "grad_cam") not in MAPLESS:
             maps = MapSettings.from_conf(conf, CAM_METHODS)
             maps = maps if maps.storable else None
         if maps:
@@ -124,6 +124,12 @@ def _load_arm(
         config = {**copy.deepcopy(base), **augmentation, "specaug_conf": conf}
         arms.append(Arm(label, config, needs, augmentation=label, base=name, swept=setting, maps=maps))
     return arms
+
+
+def _changes_audio(base: dict) -> bool:
+    """Whether ESPnet's preprocessor alters the audio while it trains: stored maps would be of other audio."""
+    effects = (base.get("preprocessor_conf") or {}).get("data_aug_effects")
+    return bool(base.get("rir_scp") or base.get("noise_scp") or effects)
 
 
 def _read_sweep(text: str) -> dict[str, list]:

@@ -133,17 +133,24 @@ class StoredMaps:
 
     Args:
         folder: of the archive.
-        method, layer, target: what the recogniser's configuration asks for; the archive must have
-            been made with the same.
+        method, layer, target, reference_accent: what the recogniser's configuration asks for; the
+            archive must have been made with the same.
     """
 
     streams = ("saliency", "saliency_lengths")
 
     def __init__(
-        self, folder: str, method: str, layer: str | Sequence[str] | None, target: str
+        self,
+        folder: str,
+        method: str,
+        layer: str | Sequence[str] | None,
+        target: str,
+        reference_accent: str | None = None,
     ):
         self.folder = folder
         self._asked = {"method": method, "layer": layer, "target": target}
+        if target == "contrast":
+            self._asked["reference_accent"] = reference_accent
         self._archive: MapArchive | None = None
         self._features: FeatureSettings | None = None
 
@@ -153,6 +160,10 @@ class StoredMaps:
             self._archive.bind(features)
         elif Path(self.folder).exists():
             self._open()
+
+    def check(self, digest: str) -> None:
+        """Refuse maps of another classifier than the one with this digest."""
+        (self._archive or self._open()).check(digest)
 
     def _open(self) -> MapArchive:
         from espnet_saliency.saliency.stored import MapArchive

@@ -168,7 +168,7 @@ class SaliencySpecAug(AbsSpecAug):
                     f"specaug_conf.min_confidence: {min_confidence:g} needs the classifier, which "
                     "stored_maps does without; remove one of the two"
                 )
-            self.source = StoredMaps(str(stored_maps), of, layer, target)
+            self.source = StoredMaps(str(stored_maps), of, layer, target, reference_accent)
         elif not classifier:
             raise UserError(
                 f"specaug_conf.classifier: method {method} needs the experiment folder of an "
@@ -185,12 +185,16 @@ class SaliencySpecAug(AbsSpecAug):
                     f"specaug_conf.classifier: fill {fill} needs the experiment folder of an accent "
                     "classifier (or choose fill: mean)"
                 )
-            self.changer = self.classifier or Outside(str(classifier))
+            self.changer = self.classifier or Outside(str(classifier), self._same_as_stored)
         self.specaug = None if specaug is None else _stock_specaug(specaug)
         self.specaug_for = check_choice("specaug_for", specaug_for, ("all", "unmasked"))
         if specaug is None and specaug_for == "unmasked":
             raise UserError("specaug_conf.specaug_for: unmasked has no say without specaug; remove it")
         self._received: tuple[list[str], dict[str, Tensor]] | None = None
+
+    def _same_as_stored(self, network: AccentClassifier) -> None:
+        if isinstance(self.source, StoredMaps):
+            self.source.check(network.digest)
 
     @property
     def classifier(self) -> Outside | None:

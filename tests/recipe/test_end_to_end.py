@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import yaml
 from espnet_saliency.accent.classifier import AccentClassifier
 from espnet_saliency.datadir.kaldi import read_table
 from espnet_saliency.datadir.validate import validate_data_dir
+from espnet_saliency.saliency.stored import MapArchive
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -167,7 +169,8 @@ def test_a_classifier_trained_elsewhere_is_used_and_left_as_it_is(tiny, tmp_path
     assert f"the classifier is {lent}" in output
     assert (tmp_path / "saliency_train_accent_tiny_raw" / "eval" / "results.json").exists()
     config = yaml.safe_load(next(tmp_path.glob("asr_train*/config.yaml")).read_text())
-    assert config["specaug_conf"]["classifier"] == str(lent)
+    maps = MapArchive.open(Path(config["specaug_conf"]["stored_maps"]))
+    assert maps.folder.is_relative_to(tmp_path) and maps.digest == AccentClassifier.load(lent).digest
     assert {path: path.stat().st_mtime_ns for path in sorted(lent.rglob("*"))} == before
 
 
@@ -180,12 +183,15 @@ def test_a_classifier_of_other_features_is_refused_with_both_values(tiny, tmp_pa
     assert "hop_length: classifier 160, recogniser 256" in error
 
 
-def test_a_changed_augmentation_redoes_what_depends_on_it_alone(tiny):
+def test_a_changed_augmentation_redoes_what_depends_on_it_alone(tiny, tmp_path):
+    # In a copy: other tests go on with what is there.
+    shutil.copytree(tiny.folder / "exp", tmp_path / "exp", symlinks=True)
+    recipe = tiny.with_options("--expdir", str(tmp_path / "exp"), "--arms", "specaug random_specaug")
     arm = tiny.checkout / "conf" / "aug" / "random_specaug.yaml"
     before = arm.read_text()
     arm.write_text(before.replace("apply_prob: 0.5", "apply_prob: 0.6"))
     try:
-        output = tiny.run("--stop_stage", "13")
+        output = recipe.run("--stop_stage", "13")
     finally:
         arm.write_text(before)
     assert "random_specaug: done again: config.specaug_conf.apply_prob 0.5, now 0.6" in output

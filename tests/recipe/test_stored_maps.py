@@ -11,7 +11,7 @@ import yaml
 from espnet_saliency.datadir.kaldi import read_table
 from espnet_saliency.recipe.arms import load_arms
 from espnet_saliency.recipe.layout import Layout
-from espnet_saliency.recipe.options import load_options
+from espnet_saliency.recipe.options import ROOT, load_options
 
 
 def arms_of(*options: str):
@@ -44,6 +44,13 @@ def test_what_is_stored(sweep, stored, classifier):
     assert (arm.maps and layout.maps(arm.maps).name) == stored
     assert arm.needs_classifier == classifier
     assert "min_confidence" not in arm.config["specaug_conf"]
+
+
+def test_online_where_the_training_changes_the_audio(tmp_path):
+    config = yaml.safe_load((ROOT / "conf" / "small" / "train_asr_conformer.yaml").read_text())
+    (tmp_path / "noisy.yaml").write_text(yaml.safe_dump({**config, "noise_scp": "noise.scp"}))
+    _, (arm,) = arms_of("--arms", "saliency", "--asr_config", str(tmp_path / "noisy.yaml"))
+    assert arm.maps is None and arm.needs_classifier
 
 
 def test_online_where_it_is_asked_for():

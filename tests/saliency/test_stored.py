@@ -215,6 +215,26 @@ def test_what_does_not_fit_is_refused(archive, experiment, data, tmp_path):
         specaug.bind(opened.features)
 
 
+def test_a_contrast_with_another_reference_is_refused(experiment, data, tmp_path):
+    write_maps(experiment, data, tmp_path, MapSettings(target="contrast", reference_accent="rising"))
+    options = {"target": "contrast", "stored_maps": str(tmp_path)}
+    features = MapArchive.open(tmp_path).features
+    SaliencySpecAug(reference_accent="rising", **options).bind(features)
+    with pytest.raises(UserError, match="made with reference_accent rising, and .* says falling"):
+        SaliencySpecAug(reference_accent="falling", **options).bind(features)
+
+
+def test_maps_of_another_classifier_than_the_one_that_changes_accents_are_refused(
+    archive, experiment, make_experiment, tmp_path
+):
+    features = MapArchive.open(archive).features
+    same = SaliencySpecAug(stored_maps=str(archive), classifier=str(experiment), fill="accent_mix")
+    same.bind(features)
+    other = make_experiment(tmp_path / "other", encoder_conf={"channels": [4, 8], "stem_stride": [2, 2]})
+    with pytest.raises(UserError, match="maps of another classifier"):
+        SaliencySpecAug(stored_maps=str(archive), classifier=str(other), fill="accent_mix").bind(features)
+
+
 def test_the_whole_map_is_that_of_the_classifier(archive, experiment, data):
     classifier = AccentClassifier.load(experiment)
     utterances = sorted(read_table(data / "wav.scp"))[:5]
