@@ -9,7 +9,7 @@ TITLES = {
     6: "language model: training and perplexity (with --use_lm true)",
     7: "accent classifier: training",
     8: "accent classifier: accuracy on speakers that it has not heard",
-    9: "saliency: faithfulness of the maps, pictures",
+    9: "saliency: stored maps of the training set, faithfulness of the maps, pictures",
     10: "statistics of the recogniser's features",
     11: "training of the recogniser, one experiment an arm",
     12: "decoding",
