@@ -278,7 +278,7 @@ def test_arms_differ_in_one_thing_at_a_time():
         ["none", "specaug", "saliency", "saliency_specaug", "random", "random_specaug"]
         + [f"{control}_specaug" for control in controls]
         + ["saliency_or_specaug", "random_or_specaug", "accent_mix_specaug", "accent_shift_specaug"]
-        + ["accent_mix"]
+        + ["accent_mix", "random_mix"]
     )
     for name in ("saliency", "random"):
         expected = {**arm[f"{name}_specaug"], "specaug_for": "unmasked"}
@@ -287,6 +287,8 @@ def test_arms_differ_in_one_thing_at_a_time():
         changed = dict(arm[f"{name}_specaug"])
         assert changed.pop(own) > 0
         assert changed == {**arm["saliency_specaug"], "fill": name}
+    mix = {k: v for k, v in arm["accent_mix"].items() if k != "target"}
+    assert arm["random_mix"] == {**mix, "method": "random"}
     assert arm["accent_mix"] == {k: v for k, v in arm["accent_mix_specaug"].items() if k != "specaug"}
     for name in ("saliency", "random"):
         assert arm[f"{name}_specaug"] == {**arm[name], "specaug": arm["specaug"]}
