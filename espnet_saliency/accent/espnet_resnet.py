@@ -9,16 +9,15 @@ made of its last block as of `accent_resnet`'s. Many times the cost: see benchma
 from __future__ import annotations
 
 import torch
-from espnet2.asr.encoder.abs_encoder import AbsEncoder
 from espnet2.spk.encoder.resnet_encoder import ResNetEncoder
 from espnet2.spk.layers.resnet_block import Bottleneck
 from torch import Tensor
 
-from espnet_saliency.accent.resnet import ceil_div, mask_padding
+from espnet_saliency.accent.resnet import MapEncoder, ceil_div, mask_padding
 from espnet_saliency.errors import UserError
 
 
-class EspnetResNet(AbsEncoder):
+class EspnetResNet(MapEncoder):
     """ESPnet's ResNet (B, T, F) -> (B, T', C), the mean over mel, T' = ceil(T / 8).
 
     Args:
@@ -58,13 +57,6 @@ class EspnetResNet(AbsEncoder):
             for block in layer:
                 y, lengths = _block(block, y, lengths)
         return y, lengths
-
-    def forward(
-        self, xs_pad: Tensor, ilens: Tensor, prev_states: Tensor | None = None
-    ) -> tuple[Tensor, Tensor, None]:
-        """(B, T, F), (B,) -> mean over mel (B, T', C), lengths (B,), no states."""
-        y, lengths = self.activations(xs_pad, ilens)
-        return y.mean(dim=3).transpose(1, 2), lengths, None
 
 
 def _block(block: torch.nn.Module, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:

@@ -76,7 +76,22 @@ class ResidualBlock(nn.Module):
         return _zero_padding(y, lengths), lengths
 
 
-class AccentResNet(AbsEncoder):
+class MapEncoder(AbsEncoder):
+    """An encoder whose last block, `activations`, keeps both axes, so that maps can be made of it."""
+
+    def activations(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, T, F), (B,) -> the last block's output (B, C, T', F') and its lengths (B,)."""
+        raise NotImplementedError
+
+    def forward(
+        self, xs_pad: Tensor, ilens: Tensor, prev_states: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, None]:
+        """(B, T, F), (B,) -> mean over mel (B, T', C), lengths (B,), no states."""
+        y, lengths = self.activations(xs_pad, ilens)
+        return y.mean(dim=3).transpose(1, 2), lengths, None
+
+
+class AccentResNet(MapEncoder):
     """Residual network (B, T, F) -> (B, T', C), `encoder: accent_resnet` of ESPnet's cls task.
 
     Args:
@@ -161,10 +176,3 @@ class AccentResNet(AbsEncoder):
             for block in stage:
                 y, lengths = block(y, lengths)
         return y, lengths
-
-    def forward(
-        self, xs_pad: Tensor, ilens: Tensor, prev_states: Tensor | None = None
-    ) -> tuple[Tensor, Tensor, None]:
-        """(B, T, F), (B,) -> mean over mel (B, T', C), lengths (B,), no states."""
-        y, lengths = self.activations(xs_pad, ilens)
-        return y.mean(dim=3).transpose(1, 2), lengths, None
