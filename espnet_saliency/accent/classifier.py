@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from espnet_saliency.accent.features import FeatureSettings
 from espnet_saliency.accent.fusion import fold_batch_norm
 from espnet_saliency.accent.normalize import MaskedUtteranceMVN
 from espnet_saliency.accent.resnet import mask_padding
+from espnet_saliency.accent.weights import read_weights
 from espnet_saliency.errors import UserError
 
 MODEL_FILES = ("valid.acc.ave.pth", "valid.acc.best.pth")
@@ -86,7 +86,7 @@ class AccentClassifier(nn.Module):
         """
         weights_file, config_file = _find(Path(path))
         config = _read_config(config_file)
-        weights = _read_weights(weights_file)
+        weights = read_weights(weights_file, MODEL_FILES[0])
         model = _build(config, config_file)
         try:
             model.load_state_dict(weights)
@@ -195,22 +195,6 @@ def _read_config(path: Path) -> dict[str, Any]:
             f"{', '.join(missing)}"
         )
     return config
-
-
-def _read_weights(path: Path) -> dict[str, Tensor]:
-    try:
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise UserError(
-            f"{path}: not plain weights, so it is not loaded (it could run code); name a file such "
-            f"as {MODEL_FILES[0]}"
-        ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise UserError(f"{path}: not a model file that torch reads: {reason}") from error
-    if not isinstance(weights, dict) or not all(isinstance(v, Tensor) for v in weights.values()):
-        raise UserError(f"{path}: not a model's weights; name a file such as {MODEL_FILES[0]}")
-    return weights
 
 
 def _build(config: dict[str, Any], path: Path) -> nn.Module:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import logging
-import pickle
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Iterator
@@ -98,7 +97,10 @@ def check_fit(pretrained: Pretrained, config: dict[str, Any], asr_config: Path) 
     """
     from espnet2.tasks.asr import ASRTask
 
-    weights = _read_weights(pretrained.weights)
+    # Needs torch, which the options' checks do without.
+    from espnet_saliency.accent.weights import read_weights
+
+    weights = read_weights(pretrained.weights, f"{MODEL_FILES[0]}.pth")
     words = ["--config", str(asr_config), "--output_dir", "none", "--token_list", "none"]
     args = ASRTask.get_parser().parse_args(words)
     args.token_list = list(pretrained.tokens)
@@ -166,24 +168,6 @@ def _compare_states(
                 f"{float(state[name][0]):.4f} in the file, {float(weights[name][0]):.4f} in the weights): put "
                 f"the right file there"
             )
-
-
-def _read_weights(path: Path) -> dict[str, Tensor]:
-    import torch
-
-    try:
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise UserError(
-            f"{path}: not plain weights, so it is not loaded (it could run code); name a file such as "
-            f"{MODEL_FILES[0]}.pth"
-        ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise UserError(f"{path}: not a model file that torch reads: {reason}") from error
-    if not isinstance(weights, dict) or not all(isinstance(v, torch.Tensor) for v in weights.values()):
-        raise UserError(f"{path}: not a model's weights; name a file such as {MODEL_FILES[0]}.pth")
-    return weights
 
 
 def count_unknown(pretrained: Pretrained, text: Path) -> tuple[Counter[str], int]:

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 
 from espnet_saliency.accent.features import FeatureSettings
+from espnet_saliency.accent.weights import read_weights
 from espnet_saliency.errors import UserError
 from espnet_saliency.saliency.cam import scale01, valid_frames
 
@@ -133,7 +134,7 @@ class CTCRecogniser(nn.Module):
         with torch.random.fork_rng(devices=[]):  # building a network draws random numbers
             model = ASRTask.build_model(argparse.Namespace(**args))
         try:
-            model.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+            model.load_state_dict(read_weights(weights, MODEL_FILES[0]))
         except RuntimeError as error:
             reason = str(error).splitlines()[-1].strip()
             raise UserError(f"{weights}: weights do not fit {config}: {reason}") from error

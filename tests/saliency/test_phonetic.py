@@ -133,6 +133,9 @@ def test_a_recogniser_is_loaded_from_its_experiment(tmp_path):
     expected = CTCRecogniser(model).log_posteriors(feats, lengths)[0]
     assert torch.equal(loaded.log_posteriors(feats, lengths)[0], expected)
     assert not loaded.train().training
+    (tmp_path / "valid.loss.ave.pth").write_bytes(b"no model")
+    with pytest.raises(UserError, match="valid.loss.ave.pth: not"):
+        CTCRecogniser.load(tmp_path)
     (tmp_path / "config.yaml").unlink()
     with pytest.raises(UserError, match="config.yaml: missing"):
         CTCRecogniser.load(tmp_path)
