@@ -60,8 +60,9 @@ class _Spectrogram(NamedTuple):
 
 def _per_bin(x: Tensor, valid: Tensor) -> Tensor:
     """(B, 1, F), the mean over valid frames."""
-    count = valid.sum(dim=1, keepdim=True).clamp_min(1)
-    return x.masked_fill(~valid, 0.0).sum(dim=1, keepdim=True) / count
+    weight = valid.to(x.dtype).transpose(1, 2)
+    with torch.autocast(x.device.type, enabled=False):
+        return weight @ x / weight.sum(dim=2, keepdim=True).clamp_min(1)
 
 
 def _mean(seen: _Spectrogram) -> Tensor:

@@ -146,8 +146,7 @@ def place(
     area = rows.sum(free.float())[:, :, None] * width[:, None, :]
     key = gumbel
     if saliency is not None and policy.temperature < math.inf:
-        total = rows.sum(saliency * free[:, :, None])
-        total = columns.sum(total.transpose(1, 2)).transpose(1, 2)
+        total = rows.sum(columns.sum_last(saliency) * free[:, :, None])
         weight = _weight(total / area.clamp_min(1.0), area > 0, policy.weight_by)
         probability = _log_probability(weight, area > 0, policy.uniform_mix)
         key = probability + max(policy.temperature, _LEAST_TEMPERATURE) * gumbel
@@ -199,6 +198,11 @@ class _Axis:
         gathered = _rows(values, self._cell)
         gathered = gathered * self._inside.view(*self._inside.shape, *[1] * (values.dim() - 2))
         return gathered.unflatten(1, (self.patches, self.step)).sum(dim=2)
+
+    def sum_last(self, values: Tensor) -> Tensor:
+        """(B, ..., cells) -> (B, ..., patches), the same along the last axis."""
+        patch = torch.arange(self.patches, device=self._patch.device)
+        return values @ (self._patch[:, :, None] == patch).to(values.dtype)
 
     def spread(self, values: Tensor) -> Tensor:
         """(B, patches, ...) -> (B, cells, ...), each cell with the value of its patch."""
