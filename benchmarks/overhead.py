@@ -7,7 +7,9 @@
 One model, one batch and one optimiser serve all arms; only the augmentation changes. A round is
 one step of each arm, in an order drawn anew, so that drifts of the machine hit all arms alike. The
 table has the median step of each arm and the median over rounds of its ratio to the first arm's;
-the same for processor time, which another program on the machine disturbs less.
+the same for processor time, which another program on the machine disturbs less. Where steps are so
+long that their noise hides the difference, look at the last columns: processor time of the forward
+pass of the augmentation alone, and how much more of the first arm's step that is than its own.
 
 The arms' conf/aug files hold, with the accent classifier of `--accent_config` at random weights:
 time does not depend on them. Utterances take part with `apply_prob` as in training. An arm with
@@ -25,12 +27,15 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 STORED = "_stored"
+ALONE = 5
+"""Passes of the augmentation alone for each step."""
 ARMS = (
     "specaug", "none", "saliency", "saliency_specaug", f"saliency_specaug{STORED}", "random",
     "random_specaug",
@@ -132,10 +137,18 @@ def store_maps(classifier, model, batch: dict, folder: Path) -> dict[str, torch.
     return {"saliency": scale01(cam.map, cam.lengths), "saliency_lengths": cam.lengths}
 
 
-def measure(
-    options: argparse.Namespace, folder: Path
-) -> tuple[dict[str, list[tuple[float, float]]], dict[str, int]]:
-    """Wall clock and processor seconds of each step; peak bytes on the GPU, 0 on a CPU; by arm."""
+class Measured(NamedTuple):
+    """What was measured, by arm."""
+
+    steps: dict[str, list[tuple[float, float]]]
+    """Wall clock and processor seconds of each step."""
+    alone: dict[str, list[float]]
+    """Processor seconds of the augmentation alone."""
+    peak: dict[str, int]
+    """Peak bytes on the GPU, 0 on a CPU."""
+
+
+def measure(options: argparse.Namespace, folder: Path) -> Measured:
     torch.manual_seed(0)
     random.seed(0)
     cuda = options.device.startswith("cuda")
@@ -165,6 +178,24 @@ def measure(
             torch.cuda.synchronize()
         return time.perf_counter() - start[0], time.process_time() - start[1]
 
+    with torch.no_grad():
+        feats, lengths = model.frontend(batch["speech"], batch["speech_lengths"])
+
+    def augment(arm: str) -> float:
+        if augmentations[arm] is None:
+            return 0.0
+        if arm.endswith(STORED):
+            augmentations[arm].receive(utterances, streams)
+        given = feats.clone()
+        if cuda:
+            torch.cuda.synchronize()
+        start = time.process_time()
+        augmentations[arm](given, lengths)
+        if cuda:
+            torch.cuda.synchronize()
+        return time.process_time() - start
+
+    alone: dict[str, list[float]] = {arm: [] for arm in options.arms}
     seconds: dict[str, list[tuple[float, float]]] = {arm: [] for arm in options.arms}
     peak = dict.fromkeys(options.arms, 0)
     for number in range(options.warmup + options.rounds):
@@ -174,23 +205,30 @@ def measure(
             taken = step(arm)
             if number >= options.warmup:
                 seconds[arm].append(taken)
+                alone[arm] += [augment(arm) for _ in range(ALONE)]
                 if cuda:
                     peak[arm] = max(peak[arm], torch.cuda.max_memory_allocated())
-    return seconds, peak
+    return Measured(seconds, alone, peak)
 
 
-def table(seconds: dict[str, list[tuple[float, float]]], peak: dict[str, int]) -> str:
-    """A Markdown table: median step, ratios to the first arm with quartiles, memory."""
-    reference = seconds[next(iter(seconds))]
+def table(measured: Measured) -> str:
+    """A Markdown table: median step, ratios to the first arm with quartiles, share, memory."""
+    seconds, alone, peak = measured
+    first = next(iter(seconds))
+    reference = seconds[first]
+    step = statistics.median(processor for _, processor in reference)
     memory = any(peak.values())
     head = ["arm", "step, ms", "wall clock, ratio", "quartiles", "processor, ratio", "quartiles"]
-    rows = [head + ["peak, MiB"] * memory, ["---"] + ["---:"] * (5 + memory)]
+    head += ["alone, ms", "more than the first's, % of its step"]
+    rows = [head + ["peak, MiB"] * memory, ["---"] + ["---:"] * (7 + memory)]
     for arm, times in seconds.items():
         row = [arm, f"{1000 * statistics.median(wall for wall, _ in times):.1f}"]
         for clock in (0, 1):
             ratios = [mine[clock] / its[clock] for mine, its in zip(times, reference)]
             low, middle, high = statistics.quantiles(ratios, n=4)
             row += [f"{middle:.3f}", f"{low:.3f} to {high:.3f}"]
+        mine, its = statistics.mean(alone[arm]), statistics.mean(alone[first])
+        row += [f"{1000 * mine:.1f}", f"{100 * (mine - its) / step:+.2f}"]
         rows.append(row + [f"{peak[arm] / 2**20:.0f}"] * memory)
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
@@ -201,12 +239,12 @@ def main(arguments: list[str] | None = None) -> None:
     if options.device.startswith("cuda"):
         machine = torch.cuda.get_device_name(options.device)
     with tempfile.TemporaryDirectory() as folder:
-        seconds, peak = measure(options, Path(folder))
+        measured = measure(options, Path(folder))
     print(
         f"torch {torch.__version__}, {options.device} ({machine}), {options.asr_config.name}, "
         f"{options.batch_size} utterances of up to {options.seconds:g} s, {options.rounds} rounds\n"
     )
-    print(table(seconds, peak))
+    print(table(measured))
 
 
 if __name__ == "__main__":
