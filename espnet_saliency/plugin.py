@@ -82,7 +82,9 @@ def _count_on_when_resumed() -> None:
     Trainer.resume = staticmethod(resume)
 
 
-STREAMS = ("saliency", "saliency_lengths", "accent", "accent_lengths")
+STREAMS = tuple(
+    name for stream in ("saliency", "phonetic", "accent") for name in (stream, f"{stream}_lengths")
+)
 """Parts of ESPnet's batch that are for the augmentation, and not for the model."""
 
 
@@ -116,7 +118,7 @@ def _bind_when_built(task: type) -> None:
         specaug = model.specaug
         if isinstance(specaug, SaliencySpecAug):
             # Random masks need no map, so any frontend will do for them.
-            if specaug.source is not None or specaug.changer is not None:
+            if specaug.needs_features:
                 specaug.bind(FeatureSettings.from_frontend(model.frontend))
             model.register_forward_pre_hook(_hand_over, with_kwargs=True)
         return model

@@ -120,10 +120,12 @@ def test_streams_go_to_the_augmentation_and_not_to_the_model():
         "speech": speech, "speech_lengths": torch.tensor([8000, 6000]),
         "text": text, "text_lengths": torch.tensor([1, 1]), "utt_id": ["a", "b"],
         "saliency": torch.zeros(2, 3, 4), "saliency_lengths": torch.tensor([3, 2]),
+        "phonetic": torch.zeros(2, 3, 4), "phonetic_lengths": torch.tensor([3, 2]),
     }  # fmt: skip
     model.train()
     model(**batch)
-    assert heard == [(["a", "b"], ["saliency", "saliency_lengths"])]
+    names = ["phonetic", "phonetic_lengths", "saliency", "saliency_lengths"]
+    assert heard == [(["a", "b"], names)]
     model.eval()
     model(**batch)  # in validation nothing is masked, and so nothing is handed over
     assert len(heard) == 1

@@ -16,6 +16,7 @@ import yaml
 
 from espnet_saliency.accent.features import FeatureSettings
 from espnet_saliency.errors import UserError
+from espnet_saliency.recipe.first_recogniser import FirstRecogniser
 from espnet_saliency.recipe.layout import Layout
 from espnet_saliency.recipe.options import ROOT, find_config, read_yaml
 from espnet_saliency.saliency.cam import METHODS as CAM_METHODS
@@ -49,6 +50,12 @@ class Arm:
         conf = self.config.get("specaug_conf") or {}
         return not self.maps and self.needs_classifier and conf.get("target") == "true"
 
+    @property
+    def phonetic_maps(self) -> Path | None:
+        """The stored maps by which it spares what the words need."""
+        folder = (self.config.get("specaug_conf") or {}).get("protect_maps")
+        return Path(folder) if folder else None
+
 
 def load_arms(layout: Layout, folder: Path) -> tuple[Arm, ...]:
     """The arms of a recipe, checked: files there, known keys, an augmentation that can be built.
@@ -76,7 +83,15 @@ def load_arms(layout: Layout, folder: Path) -> tuple[Arm, ...]:
     if any(arm.needs_classifier or arm.maps for arm in arms):
         _check_classifier(arms, layout)
         _check_features(base, layout)
+    # Preparing data needs no recogniser.
+    if layout.options.stop_stage >= 9 and any(reads_own_phonetic_maps(arm, layout) for arm in arms):
+        FirstRecogniser.find(layout.options).check(layout.options.asr_config)
     return arms
+
+
+def reads_own_phonetic_maps(arm: Arm, layout: Layout) -> bool:
+    """Whether an arm reads the phonetic maps that stage 9 makes, and not some that it names itself."""
+    return bool(arm.phonetic_maps and layout.first_recogniser and arm.phonetic_maps == layout.phonetic_maps)
 
 
 def _load_arm(
@@ -103,6 +118,8 @@ def _load_arm(
         needs = needs_classifier(conf)
         if needs and not conf.get("classifier"):
             conf["classifier"] = str(layout.accent_exp)
+        if conf.get("protect") == "recogniser":
+            _protect_by_recogniser(conf, path, base, layout)
         try:
             SaliencySpecAug(**conf)
         except TypeError as error:
@@ -124,6 +141,24 @@ def _load_arm(
         config = {**copy.deepcopy(base), **augmentation, "specaug_conf": conf}
         arms.append(Arm(label, config, needs, augmentation=label, base=name, swept=setting, maps=maps))
     return arms
+
+
+def _protect_by_recogniser(conf: dict, path: Path, base: dict, layout: Layout) -> None:
+    """Name the stored phonetic maps in the `specaug_conf` of the arm in `path`."""
+    options = layout.options
+    if _changes_audio(base):
+        raise UserError(
+            f"{path}: protect: recogniser reads stored maps, and {options.asr_config} changes the audio while it "
+            f"trains (rir_scp, noise_scp or data_aug_effects): use protect: change, or train without"
+        )
+    if conf.get("protect_maps"):
+        return
+    if layout.first_recogniser is None:
+        raise UserError(
+            f"{path}: protect: recogniser spares what a trained recogniser needs, and none is given: give one with "
+            f"--first_recogniser EXP, or use protect: change"
+        )
+    conf["protect_maps"] = str(layout.phonetic_maps)
 
 
 def _changes_audio(base: dict) -> bool:

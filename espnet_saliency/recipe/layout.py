@@ -134,6 +134,18 @@ class Layout:
         return self.saliency_exp / "_".join(str(part) for part in parts if part)
 
     @property
+    def first_recogniser(self) -> Path | None:
+        """Experiment, or .pth in it, of the recogniser whose words can be spared."""
+        return self.options.first_recogniser or self.options.pretrained_model
+
+    @property
+    def phonetic_maps(self) -> Path:
+        """Stored maps of what the first recogniser needs of the training set."""
+        path = self.first_recogniser
+        name = path.parent.name if path.suffix == ".pth" else path.name
+        return self.options.expdir / f"phonetic_{name}_{self.joined_train_set}"
+
+    @property
     def saliency_exp(self) -> Path:
         """Faithfulness and pictures of the classifier's maps."""
         return self.options.expdir / f"saliency_{self.accent_exp.name.removeprefix('accent_')}"

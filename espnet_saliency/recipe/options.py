@@ -99,6 +99,8 @@ class RecipeOptions:
     """Accent classifier trained elsewhere: its experiment folder; stages 7 and 8 are then left out."""
     stored_maps: bool = True
     """Make the maps of the training set once (stage 9); false: anew for each batch while training."""
+    first_recogniser: Path | None = None
+    """Trained recogniser with a CTC head, whose words protect: recogniser spares; none: --pretrained_model."""
     asr_config: Path = Path("conf/train_asr_conformer.yaml")
     """ESPnet configuration of the recogniser, without augmentation."""
     pretrained_model: Path | None = None
@@ -329,7 +331,7 @@ def _absolute(options: RecipeOptions, folder: Path, given: typing.Container[str]
     for name in ("accent_config", "asr_config", "inference_config", "lm_config"):
         changes[name] = find_config(getattr(options, name), [place(name), folder, ROOT])
     folders = ("datadir", "dumpdir", "expdir", "corpus_dir", "classifier", "pretrained_model", "noise_dir", "rir_dir")
-    for name in (*folders, "lm_train_text"):
+    for name in (*folders, "first_recogniser", "lm_train_text"):
         value = getattr(options, name)
         if value is not None:
             changes[name] = (place(name) / value.expanduser()).absolute()

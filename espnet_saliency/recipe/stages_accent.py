@@ -20,7 +20,7 @@ from espnet_saliency.recipe.jobs import (
     mend_checkpoint,
     run_job,
 )
-from espnet_saliency.recipe.maps import map_steps
+from espnet_saliency.recipe.maps import map_steps, phonetic_steps
 from espnet_saliency.recipe.options import RecipeOptions, read_yaml
 from espnet_saliency.recipe.recipe import Recipe, classifier_digests
 from espnet_saliency.recipe.steps import Stage, Step
@@ -160,10 +160,11 @@ def evaluate_classifier(
 
 
 def stage_9(recipe: Recipe) -> Stage:
-    """Do the maps show what the classifier relies on? Deletion curves, and pictures."""
+    """Do the maps show what the classifier relies on? Deletion curves, and pictures; maps to train with."""
     options, layout = recipe.options, recipe.layout
+    phonetic = phonetic_steps(recipe, _device(options), _threads(options))
     if _without(recipe):
-        return Stage(9, TITLES[9], note=_without(recipe))
+        return Stage(9, TITLES[9], tuple(phonetic), note="" if phonetic else _without(recipe))
     folder = layout.saliency_exp
     step = recipe.add(
         Step(
@@ -176,7 +177,8 @@ def stage_9(recipe: Recipe) -> Stage:
             run=partial(_explain, recipe, folder),
         )
     )
-    return Stage(9, TITLES[9], (step, *map_steps(recipe, _device(options), _threads(options))))
+    maps = map_steps(recipe, _device(options), _threads(options))
+    return Stage(9, TITLES[9], (step, *maps, *phonetic))
 
 
 def _explain(recipe: Recipe, folder: Path) -> None:

@@ -32,7 +32,7 @@ from espnet_saliency.recipe.jobs import (
     run_job,
     run_jobs,
 )
-from espnet_saliency.recipe.maps import prepare_streams, stream_arguments
+from espnet_saliency.recipe.maps import map_needs, prepare_streams, stream_arguments
 from espnet_saliency.recipe.options import RecipeOptions, read_yaml
 from espnet_saliency.recipe.pretrained_fit import check_fit
 from espnet_saliency.recipe.recipe import Recipe, classifier_digests
@@ -131,10 +131,8 @@ def stage_11(recipe: Recipe) -> Stage:
     steps = []
     for arm in recipe.arms:
         folder = layout.asr_exp(arm.name)
-        needs = [recipe.step(10, "statistics")]
+        needs = [recipe.step(10, "statistics"), *map_needs(recipe, arm)]
         inputs = {"config": arm.config, "seed": arm.seed, "ngpu": options.ngpu, "num_nodes": options.num_nodes}
-        if arm.maps:
-            needs.append(recipe.step(9, layout.maps(arm.maps).name))
         if arm.needs_classifier and options.classifier:
             inputs["classifier"] = classifier_digests(options.classifier)
         elif arm.needs_classifier:

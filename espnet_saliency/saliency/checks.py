@@ -1,11 +1,15 @@
-"""Checks of the options in `specaug_conf`: each raises one line that names the option."""
+"""Checks of the options in `specaug_conf` and of features: each raises one line that names what."""
 
 from __future__ import annotations
 
 import math
 from typing import Sequence
 
+import torch
+from torch import Tensor
+
 from espnet_saliency.errors import UserError
+from espnet_saliency.saliency.maps import valid_frames
 
 
 def check_choice(option: str, value, choices: Sequence[str]) -> str:
@@ -58,3 +62,17 @@ def check_layer(value) -> str | tuple[str, ...] | None:
     if len(set(names)) < len(names):
         raise UserError(f"specaug_conf.layer: {value!r} names a layer twice")
     return value if isinstance(value, str) else tuple(names)
+
+
+def check_finite(x: Tensor, lengths: Tensor, names: Sequence[str]) -> None:
+    """Refuse NaN and infinity in the valid frames of `x` (B, T, F), of `lengths` (B,)."""
+    if torch.isfinite(x.sum()):
+        return
+    valid = valid_frames(lengths, x.size(1))[:, :, None]
+    broken = (~torch.isfinite(x) & valid).any(dim=2).any(dim=1).nonzero()[:, 0].tolist()
+    if broken:
+        raise UserError(
+            f"specaug saliency: NaN or infinity in the features of {names[broken[0]]} "
+            f"({int(lengths[broken[0]])} frames); look for NaN samples in the audio, or a learning "
+            "rate that broke a trainable frontend"
+        )

@@ -5,7 +5,7 @@ Two sources of such a map, both (B, T, F) in [0, 1]:
 - `ctc_saliency`: where a first recogniser finds its words. Gradient times input (Shrikumar et al.,
   "Not Just a Black Box: Learning Important Features Through Propagating Activation Differences",
   2016) of the log posterior of its best CTC path, at the frames where it emits a token; one
-  backward pass, so it is meant to be stored, not computed while training.
+  backward pass, so it is stored (`stored_phonetic`), not computed while training.
 - `phonetic_change`: where the spectrum changes, without any network: the local energy of the slope
   of each mel bin over time (the delta features of Furui, 1986). Phones begin and end there.
 
@@ -19,7 +19,13 @@ so masks fall where accent saliency is high and phonetic saliency low; gamma 0 p
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
+import logging
+import warnings
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +40,12 @@ MODEL_FILES = (
     "valid.acc.ave.pth", "valid.loss.ave.pth", "valid.acc.best.pth", "valid.loss.best.pth",
 )  # fmt: skip
 """Model files that are looked for in an experiment folder, in this order."""
+
+_CONFIG_KEYS = (
+    "token_list", "frontend", "frontend_conf", "normalize", "preencoder", "preencoder_conf",
+    "encoder", "encoder_conf", "postencoder", "postencoder_conf", "ctc_conf",
+)  # fmt: skip
+"""What decides the posteriors beside the weights, which hold the statistics of the features too."""
 
 SLOPE = 2
 """Frames on either side of a frame that its slope is taken over."""
@@ -85,7 +97,9 @@ class CTCRecogniser(nn.Module):
     """A trained recogniser with a CTC head, frozen, as a source of phonetic maps.
 
     Args:
-        model: ESPnet's ASR model; it is taken over: frozen and put into evaluation mode.
+        model: ESPnet's ASR model; it is taken over: frozen, put into evaluation mode, and without
+            its frontend.
+        digest: sha256 of its weights and configuration.
         name: what messages call it.
 
     Raises:
@@ -94,13 +108,20 @@ class CTCRecogniser(nn.Module):
 
     features: FeatureSettings
     """The features that it hears."""
+    digest: str
+    """sha256 of weights and configuration."""
 
-    def __init__(self, model: nn.Module, name: str = "the recogniser"):
+    def __init__(self, model: nn.Module, digest: str = "", name: str = "the recogniser"):
         super().__init__()
         if getattr(model, "ctc", None) is None:
-            raise UserError(f"{name}: has no CTC head (ctc_weight 0): train one with ctc_weight > 0")
-        self.model = model
+            raise UserError(
+                f"{name}: has no CTC head (ctc_weight 0): train one with ctc_weight > 0"
+            )
         self.features = FeatureSettings.from_frontend(model.frontend)
+        self.digest = digest
+        # Without a frontend ESPnet's model takes features, and the gradient is of them.
+        self.frontend, model.frontend = model.frontend, None
+        self.model = model
         self.float().requires_grad_(False)
         self.eval()
 
@@ -109,11 +130,12 @@ class CTCRecogniser(nn.Module):
         return super().train(False)
 
     @classmethod
-    def load(cls, path: str | Path) -> CTCRecogniser:
+    def load(cls, path: str | Path, stats: Path | None = None) -> CTCRecogniser:
         """Load from an experiment of ESPnet's asr task.
 
         Args:
             path: the experiment folder, or a .pth file beside its config.yaml.
+            stats: statistics of the features, where those that config.yaml names have moved.
 
         Raises:
             UserError: something is missing or does not fit.
@@ -121,41 +143,84 @@ class CTCRecogniser(nn.Module):
         import yaml
         from espnet2.tasks.asr import ASRTask
 
-        path = Path(path)
-        found = [path / name for name in MODEL_FILES if (path / name).exists()]
-        weights = path if path.suffix == ".pth" else next(iter(found), None)
-        if weights is None or not weights.exists():
-            raise UserError(f"{path}: no trained recogniser there (none of {', '.join(MODEL_FILES)})")
-        config = weights.parent / "config.yaml"
-        if not config.exists():
-            raise UserError(f"{config}: missing; ESPnet writes it beside the weights")
+        weights, config = find_recogniser(Path(path))
         args = yaml.safe_load(config.read_text(encoding="utf-8"))
+        network = {key: args.get(key) for key in _CONFIG_KEYS}
         args.update(specaug=None, specaug_conf={}, init=None)
-        with torch.random.fork_rng(devices=[]):  # building a network draws random numbers
-            model = ASRTask.build_model(argparse.Namespace(**args))
+        if stats is not None:
+            conf = args.get("normalize_conf") or {}
+            args["normalize_conf"] = {**conf, "stats_file": str(stats)}
         try:
-            model.load_state_dict(read_weights(weights, MODEL_FILES[0]))
+            # Building a network draws random numbers.
+            with _quiet(), torch.random.fork_rng(devices=[]):
+                model = ASRTask.build_model(argparse.Namespace(**args))
+        except OSError as error:
+            raise UserError(
+                f"{config}: names {error.filename}, which is not there: put it back, or correct "
+                "the path"
+            ) from error
+        parameters = read_weights(weights, MODEL_FILES[0])
+        try:
+            model.load_state_dict(parameters)
         except RuntimeError as error:
             reason = str(error).splitlines()[-1].strip()
             raise UserError(f"{weights}: weights do not fit {config}: {reason}") from error
-        return cls(model, str(path))
+        return cls(model, _digest(network, parameters), str(path))
 
     def log_posteriors(self, feats: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """(B, T, F) un-normalised log-mel, (B,) -> CTC log posteriors (B, T', V), lengths (B,)."""
-        model = self.model
-        if model.normalize is not None:
+        with _quiet():
             # ESPnet's normalisations write into what they are given.
-            feats, lengths = model.normalize(feats.clone(), lengths)
-        encoded = model.encoder(feats, lengths)
-        return model.ctc.log_softmax(encoded[0]), encoded[1]
+            encoded, lengths = self.model.encode(feats.clone(), lengths)
+        if isinstance(encoded, tuple):  # with those of intermediate layers
+            encoded = encoded[0]
+        return self.model.ctc.log_softmax(encoded), lengths
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without ESPnet's remarks on its own code, which are no news on a console."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
+    finally:
+        logging.disable(before)
+
+
+def find_recogniser(path: Path) -> tuple[Path, Path]:
+    """Weights and configuration of an experiment folder, or of a .pth file beside its config.yaml.
+
+    Raises:
+        UserError: one of them is missing.
+    """
+    found = [path / name for name in MODEL_FILES if (path / name).exists()]
+    weights = path if path.suffix == ".pth" else next(iter(found), None)
+    if weights is None or not weights.exists():
+        raise UserError(f"{path}: no trained recogniser there (none of {', '.join(MODEL_FILES)})")
+    config = weights.parent / "config.yaml"
+    if not config.exists():
+        raise UserError(f"{config}: missing; ESPnet writes it beside the weights")
+    return weights, config
+
+
+def _digest(network: dict[str, Any], weights: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256(json.dumps(network, sort_keys=True, default=str).encode())
+    for name, tensor in sorted(weights.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def ctc_saliency(recogniser: CTCRecogniser, feats: Tensor, lengths: Tensor) -> Tensor:
     """Where a recogniser finds its words: |gradient x (input - mean)| of its best CTC path.
 
     The score is the sum of the best log posterior over the frames whose best token is no blank;
-    an utterance without such a frame gets a map of zeros. The mean is that of each mel bin over the
-    utterance, so that loudness by itself counts for nothing. Averaged over 5 frames and 5 bins.
+    an utterance without such a frame, or too short for the encoder, gets a map of zeros. The mean
+    is that of each mel bin over the utterance, so that loudness by itself counts for nothing.
+    Averaged over 5 frames and 5 bins.
 
     Args:
         recogniser: the first recogniser.
@@ -174,10 +239,15 @@ def ctc_saliency(recogniser: CTCRecogniser, feats: Tensor, lengths: Tensor) -> T
 
 def _gradient_times_input(recogniser: CTCRecogniser, feats: Tensor) -> Tensor:
     """(1, T, F), without padding -> its map in [0, 1]."""
+    from espnet.nets.pytorch_backend.transformer.subsampling import TooShortUttError
+
     lengths = torch.tensor([feats.size(1)], device=feats.device)
     with torch.inference_mode(False), torch.enable_grad():
         leaf = feats.detach().clone().requires_grad_()
-        posteriors, _ = recogniser.log_posteriors(leaf, lengths.clone())
+        try:
+            posteriors, _ = recogniser.log_posteriors(leaf, lengths.clone())
+        except TooShortUttError:
+            return torch.zeros_like(feats)
         best, token = posteriors.max(dim=-1)
         (gradient,) = torch.autograd.grad((best * (token != 0)).sum(), leaf)
     with torch.no_grad():

@@ -12,7 +12,7 @@ from espnet_saliency.saliency.filling import FILLS
 
 CHANGES = ("accent_mix", "accent_shift")
 """Fills that need the classifier, see `transfer`."""
-PROTECTIONS = ("none", "change")
+PROTECTIONS = ("none", "change", "recogniser")
 WEIGHTS = ("value", "rank")
 AXES = ("both", "time", "frequency")
 
@@ -61,10 +61,12 @@ class MaskPolicy:
     shift_step: float = 0.5
     """epsilon of `accent_shift`, >= 0: the largest step, in deviations of the mel bin."""
     protect: str = "none"
-    """`change`: spare what changes, s'(t, f) = s(t, f) (1 - p(t, f))^gamma with p the local energy of
-    the slope of each mel bin (`phonetic`); `none`."""
+    """Spare what the words need, s'(t, f) = s(t, f) (1 - p(t, f))^gamma (`phonetic`): with p the
+    local energy of the slope of each mel bin (`change`), or the CTC saliency of a first recogniser
+    (`recogniser`, from the stored maps `protect_maps`). `none`: s' = s."""
     protect_strength: float = 1.0
-    """gamma, >= 0."""
+    """gamma, >= 0. The maps of a recogniser have few peaks (half their cells lie below 0.1 or so),
+    and want more than `change`: 4 takes three quarters of its weight from a cell of 0.3."""
     weight_by: str = "value"
     """w_p: `value` is s_p; `rank` is r_p, which only asks which patch is the more salient, not by
     how much, so that one peak in a map does not take all the masks. Patches of no saliency weigh

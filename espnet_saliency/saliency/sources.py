@@ -1,7 +1,8 @@
 """Where the maps of a batch come from: the accent classifier, or maps that were stored beforehand.
 
-A source gives one map an utterance; a map of zeros says nothing, and such an utterance gets random
-masks (`masking.place`). That is the one way by which a source says that a map is not to be trusted.
+A source of accent maps gives one map an utterance; a map of zeros says nothing, and such an
+utterance gets random masks (`masking.place`). That is the one way by which a source says that a map
+is not to be trusted. What the words need (`PhoneticMaps`) lowers such a map where it is high.
 """
 
 from __future__ import annotations
@@ -20,12 +21,14 @@ from espnet_saliency.saliency.targets import contrast, sample
 if TYPE_CHECKING:
     from espnet_saliency.accent.classifier import AccentClassifier
     from espnet_saliency.accent.features import FeatureSettings
+    from espnet_saliency.saliency.archive import Archive
     from espnet_saliency.saliency.stored import MapArchive
 
 STREAMS = {
     "accent": "FILE,accent,text_int (per utterance the number of its accent among the classifier's "
     "accents, from 0; -1: unknown)",
     "saliency": "FILE,saliency,kaldi_ark (the stored maps)",
+    "phonetic": "FILE,phonetic,kaldi_ark (the stored phonetic maps)",
 }
 """Data streams that a source may need, and how ESPnet is told of them."""
 
@@ -40,8 +43,8 @@ class Participants(NamedTuple):
     names: Sequence[str]
     """What messages call each of them."""
     streams: dict[str, Tensor]
-    """Those that ESPnet handed over, by name, first dimension B; the frames of `saliency` are
-    `saliency_lengths`."""
+    """Those that ESPnet handed over, by name, first dimension B; the cells in time of stored maps
+    `saliency` are `saliency_lengths`."""
     uniform: Tensor | None
     """(B,) in [0, 1), on the CPU: the draw from each posterior, where the target is `sample`."""
 
@@ -128,7 +131,44 @@ def _accents(given: Participants, classes: int) -> Tensor:
     return accent
 
 
-class StoredMaps:
+class _Stored:
+    """An archive that is opened where it is first needed, and read as a data stream."""
+
+    streams: tuple[str, str]
+    """The maps and their lengths."""
+
+    def __init__(self, folder: str):
+        self.folder = folder
+        self._archive: Archive | None = None
+        self._features: FeatureSettings | None = None
+
+    def bind(self, features: FeatureSettings) -> None:
+        """Tell the recogniser's features; opens the archive where it exists."""
+        self._features = features
+        if self._archive is not None:
+            self._archive.bind(features)
+        elif Path(self.folder).exists():
+            self._open()
+
+    def _read(self) -> Archive:
+        raise NotImplementedError
+
+    def _open(self) -> Archive:
+        archive = self._read()
+        if self._features is not None:
+            archive.bind(self._features)
+        self._archive = archive
+        return archive
+
+    def __call__(self, given: Participants) -> Tensor:
+        """(B, T, F) in [0, 1]."""
+        archive = self._archive or self._open()
+        stream, lengths = (given.streams[name] for name in self.streams)
+        size = (given.feats.size(1), given.feats.size(2))
+        return archive.maps(stream, lengths, given.lengths, size, given.names)
+
+
+class StoredMaps(_Stored):
     """Maps that stage 9 has stored, which ESPnet reads as the data stream `saliency`.
 
     Args:
@@ -147,25 +187,16 @@ class StoredMaps:
         target: str,
         reference_accent: str | None = None,
     ):
-        self.folder = folder
+        super().__init__(folder)
         self._asked = {"method": method, "layer": layer, "target": target}
         if target == "contrast":
             self._asked["reference_accent"] = reference_accent
-        self._archive: MapArchive | None = None
-        self._features: FeatureSettings | None = None
-
-    def bind(self, features: FeatureSettings) -> None:
-        self._features = features
-        if self._archive is not None:
-            self._archive.bind(features)
-        elif Path(self.folder).exists():
-            self._open()
 
     def check(self, digest: str) -> None:
         """Refuse maps of another classifier than the one with this digest."""
         (self._archive or self._open()).check(digest)
 
-    def _open(self) -> MapArchive:
+    def _read(self) -> MapArchive:
         from espnet_saliency.saliency.stored import MapArchive
 
         archive = MapArchive.open(Path(self.folder))
@@ -176,17 +207,43 @@ class StoredMaps:
                     f"specaug_conf.stored_maps: {self.folder} was made with {option} {stored}, and "
                     f"the configuration says {asked}: make the two agree, or store maps anew"
                 )
-        if self._features is not None:
-            archive.bind(self._features)
-        self._archive = archive
         return archive
 
-    def __call__(self, given: Participants) -> Tensor:
-        """(B, T, F) in [0, 1]."""
-        archive = self._archive or self._open()
-        stream, lengths = (given.streams[name] for name in self.streams)
-        size = (given.feats.size(1), given.feats.size(2))
-        return archive.maps(stream, lengths, given.lengths, size, given.names)
+
+class PhoneticMaps(_Stored):
+    """What a first recogniser needs, stored by stage 9, which ESPnet reads as `phonetic`.
+
+    Args:
+        folder: of the archive.
+    """
+
+    streams = ("phonetic", "phonetic_lengths")
+
+    def _read(self) -> Archive:
+        from espnet_saliency.saliency.stored_phonetic import PhoneticArchive
+
+        return PhoneticArchive.open(Path(self.folder))
+
+
+def phonetic_maps(protection: str, folder: str | None) -> PhoneticMaps | None:
+    """The source of what is spared; None where `protect` needs none.
+
+    Raises:
+        UserError: the folder is missing, or has no say.
+    """
+    if protection != "recogniser":
+        if folder:
+            raise UserError(
+                f"specaug_conf.protect_maps: {folder} has no say in protect {protection}, only in "
+                "recogniser; remove it"
+            )
+        return None
+    if not folder:
+        raise UserError(
+            "specaug_conf.protect_maps: protect recogniser needs a folder of stored phonetic maps: "
+            "the recipe makes it with --first_recogniser EXP (or choose protect: change)"
+        )
+    return PhoneticMaps(str(folder))
 
 
 def _plain(value) -> list:

@@ -13,13 +13,25 @@ from torch import Tensor
 
 from espnet_saliency.errors import UserError
 from espnet_saliency.saliency import cam
-from espnet_saliency.saliency.checks import check_choice, check_layer, check_number
+from espnet_saliency.saliency.checks import (
+    check_choice,
+    check_finite,
+    check_layer,
+    check_number,
+)
 from espnet_saliency.saliency.controls import DERIVED, energy
 from espnet_saliency.saliency.masking import Draws, MaskPolicy, draw, fill, freeze, place
 from espnet_saliency.saliency.outside import Outside
 from espnet_saliency.saliency.phonetic import phonetic_change, protect
 from espnet_saliency.saliency.policy import CHANGES
-from espnet_saliency.saliency.sources import STREAMS, ClassifierMaps, Participants, StoredMaps
+from espnet_saliency.saliency.sources import (
+    STREAMS,
+    ClassifierMaps,
+    Participants,
+    PhoneticMaps,
+    StoredMaps,
+    phonetic_maps,
+)
 from espnet_saliency.saliency.targets import TARGETS
 from espnet_saliency.saliency.transfer import change, draw_chances
 
@@ -74,6 +86,8 @@ class SaliencySpecAug(AbsSpecAug):
             random masks (for `sample`: the posterior of the likeliest class); 0: never.
         stored_maps: folder of stored maps, which come as the data stream `saliency`: then no
             classifier is loaded. They must be of the same method, layer and target.
+        protect_maps: folder of stored phonetic maps, for `protect: recogniser`; they come as the
+            data stream `phonetic`.
         specaug: keyword arguments of ESPnet's SpecAug, which is applied afterwards; None for none.
         specaug_for: `all` utterances get that SpecAugment, or only the `unmasked` ones: either the
             one augmentation or the other.
@@ -112,6 +126,7 @@ class SaliencySpecAug(AbsSpecAug):
         reference_accent: str | None = None,
         min_confidence: float = 0.0,
         stored_maps: str | None = None,
+        protect_maps: str | None = None,
         specaug: dict | None = None,
         specaug_for: str = "all",
         **unknown,
@@ -178,6 +193,7 @@ class SaliencySpecAug(AbsSpecAug):
             self.source = ClassifierMaps(
                 str(classifier), of, layer, target, reference_accent, min_confidence
             )
+        self.spared = phonetic_maps(protect, protect_maps)
         self.changer: Outside | None = None
         if fill in CHANGES:
             if not classifier:
@@ -204,7 +220,12 @@ class SaliencySpecAug(AbsSpecAug):
     @property
     def needed_streams(self) -> tuple[str, ...]:
         """Data streams that `receive` must be given, beside the utterance ids."""
-        return () if self.source is None else self.source.streams
+        return tuple(name for one in (self.source, self.spared) if one for name in one.streams)
+
+    @property
+    def needs_features(self) -> bool:
+        """Whether it must know the recogniser's features: it has maps, or a classifier."""
+        return any(one is not None for one in (self.source, self.spared, self.changer))
 
     def extra_repr(self) -> str:
         path = "" if self.classifier is None else f"classifier={self.classifier.path}, "
@@ -219,8 +240,9 @@ class SaliencySpecAug(AbsSpecAug):
         Raises:
             UserError: the features differ; the message names what, with both values.
         """
-        if self.source is not None:
-            self.source.bind(features)
+        for maps in (self.source, self.spared):
+            if maps is not None:
+                maps.bind(features)
         if self.changer is not None and self.changer is not self.classifier:
             self.changer.bind(features)
 
@@ -290,7 +312,7 @@ class SaliencySpecAug(AbsSpecAug):
         """(B, T, F), (B,) -> (B, T, F) bool; None where no utterance of the batch takes part."""
         ids, streams = self._take(x.size(0))
         names = ids or [f"utterance {n + 1} of a batch of {x.size(0)}" for n in range(x.size(0))]
-        _check_finite(x, lengths, names)
+        check_finite(x, lengths, names)
         size = (x.size(1), x.size(2))
         draws = draw(x.size(0), size, self.policy)
         draws = draws._replace(share=draws.share * self.policy.warmed_up(self.batches))
@@ -318,12 +340,15 @@ class SaliencySpecAug(AbsSpecAug):
     def _maps(self, given: Participants) -> Tensor | None:
         """(B, T, F), >= 0, what masks are drawn by; None for evenly."""
         maps = self._unprotected(given)
-        if self.policy.protect == "change":
-            spared = phonetic_change(given.feats, given.lengths)
-            # Evenly, but for what is spared: the control of a map that is protected.
-            maps = torch.ones_like(given.feats) if maps is None else maps
-            maps = protect(maps, spared, self.policy.protect_strength)
-        return maps
+        if self.policy.protect == "none":
+            return maps
+        if self.spared is None:
+            needed = phonetic_change(given.feats, given.lengths)
+        else:
+            needed = self.spared(given).to(given.feats)
+        # Evenly, but for what is spared: the control of a map that is protected.
+        maps = torch.ones_like(given.feats) if maps is None else maps
+        return protect(maps, needed, self.policy.protect_strength)
 
     def _unprotected(self, given: Participants) -> Tensor | None:
         if self.source is None:
@@ -353,7 +378,11 @@ class SaliencySpecAug(AbsSpecAug):
         for name in self.needed_streams:
             if name not in wanted:
                 stream = name.removesuffix("_lengths")
-                option = f"target: {self.target}" if stream == "accent" else "stored_maps"
+                option = {
+                    "accent": f"target: {self.target}",
+                    "saliency": "stored_maps",
+                    "phonetic": "protect: recogniser",
+                }[stream]
                 raise UserError(
                     f"specaug_conf.{option} needs the data stream {stream}, and this batch has "
                     "none: start ESPnet's training by python -m espnet_saliency, with "
@@ -367,16 +396,3 @@ def _stock_specaug(options: dict) -> SpecAug:
         return SpecAug(**options)
     except Exception as error:  # its checks raise TypeError, ValueError, assertions and typeguard's
         raise UserError(f"specaug_conf.specaug: {' '.join(str(error).split())}") from error
-
-
-def _check_finite(x: Tensor, lengths: Tensor, names: Sequence[str]) -> None:
-    if torch.isfinite(x.sum()):
-        return
-    valid = cam.valid_frames(lengths, x.size(1))[:, :, None]
-    broken = (~torch.isfinite(x) & valid).any(dim=2).any(dim=1).nonzero()[:, 0].tolist()
-    if broken:
-        raise UserError(
-            f"specaug saliency: NaN or infinity in the features of {names[broken[0]]} "
-            f"({int(lengths[broken[0]])} frames); look for NaN samples in the audio, or a learning "
-            "rate that broke a trainable frontend"
-        )

@@ -278,9 +278,11 @@ def test_arms_differ_in_one_thing_at_a_time():
         ["none", "specaug", "saliency", "saliency_specaug", "random", "random_specaug"]
         + [f"{control}_specaug" for control in controls]
         + ["saliency_or_specaug", "random_or_specaug", "accent_mix_specaug", "accent_shift_specaug"]
-        + ["accent_mix", "random_mix"]
+        + ["accent_mix", "random_mix", "saliency_protected", "random_protected"]
     )
     for name in ("saliency", "random"):
+        protection = {"protect": "recogniser", "protect_strength": 4.0}
+        assert arm[f"{name}_protected"] == {**arm[name], **protection}
         expected = {**arm[f"{name}_specaug"], "specaug_for": "unmasked"}
         assert arm[f"{name}_or_specaug"] == expected
     for name, own in (("accent_mix", "mix_alpha"), ("accent_shift", "shift_step")):
@@ -289,7 +291,8 @@ def test_arms_differ_in_one_thing_at_a_time():
         assert changed == {**arm["saliency_specaug"], "fill": name}
     mix = {k: v for k, v in arm["accent_mix"].items() if k != "target"}
     assert arm["random_mix"] == {**mix, "method": "random"}
-    assert arm["accent_mix"] == {k: v for k, v in arm["accent_mix_specaug"].items() if k != "specaug"}
+    alone = {k: v for k, v in arm["accent_mix_specaug"].items() if k != "specaug"}
+    assert arm["accent_mix"] == {**alone, "mask_ratio": 0.3, "apply_prob": 1.0}
     for name in ("saliency", "random"):
         assert arm[f"{name}_specaug"] == {**arm[name], "specaug": arm["specaug"]}
     for control in ["random", *controls]:

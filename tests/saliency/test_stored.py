@@ -13,7 +13,7 @@ import torch
 from espnet_saliency.accent.classifier import AccentClassifier
 from espnet_saliency.datadir.kaldi import read_table
 from espnet_saliency.errors import UserError
-from espnet_saliency.saliency import stored
+from espnet_saliency.saliency import archive as archives
 from espnet_saliency.saliency.cam import METHODS, class_activation, saliency_map, scale01
 from espnet_saliency.saliency.heldout import log_mel, read_audio
 from espnet_saliency.saliency.masking import MaskPolicy, draw, place
@@ -111,7 +111,7 @@ def test_masks_are_the_very_same_for_maps_of_whole_steps(archive, tmp_path):
 
 
 def test_killed_and_started_again_only_the_rest_is_done(experiment, data, archive, tmp_path, monkeypatch):
-    monkeypatch.setattr(stored, "CHUNK", 20)
+    monkeypatch.setattr(archives, "CHUNK", 20)
     write_maps(experiment, data, tmp_path)
     whole = (tmp_path / "maps.scp").read_text()
     parts = tmp_path / "parts"
@@ -129,7 +129,7 @@ def test_killed_and_started_again_only_the_rest_is_done(experiment, data, archiv
 
 
 def test_other_settings_start_anew_and_two_processes_write_the_same(experiment, data, tmp_path, monkeypatch):
-    monkeypatch.setattr(stored, "CHUNK", 20)
+    monkeypatch.setattr(archives, "CHUNK", 20)
     write_maps(experiment, data, tmp_path / "one", nj=1)
     write_maps(experiment, data, tmp_path / "two", nj=2)
     for n in range(3):

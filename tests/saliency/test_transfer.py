@@ -163,7 +163,7 @@ def test_either_saliency_masks_or_specaugment(classifier, batch):
     [
         ({"mix_alpha": 0}, "mix_alpha: 0 is not above 0"),
         ({"shift_step": -1}, "shift_step: -1 is not a number within"),
-        ({"protect": "words"}, "protect: 'words' is not one of none, change"),
+        ({"protect": "words"}, "protect: 'words' is not one of none, change, recogniser"),
         ({"fill": "accent"}, "fill: 'accent' is not one of mean, floor, noise, zero, shuffle_time, acc"),
         ({"specaug_for": "some"}, "specaug_for: 'some' is not one of all, unmasked"),
     ],
