@@ -125,6 +125,11 @@ class Layout:
         name = self.options.accent_config.stem
         return self.options.expdir / f"accent_{name}_raw{self._speed}{self._joined}"
 
+    @property
+    def second_accent_exp(self) -> Path:
+        """Experiment of the same classifier with the next seed, for --stability."""
+        return self.accent_exp.with_name(f"{self.accent_exp.name}_seed{self.options.seed + 1}")
+
     def maps(self, settings: MapSettings) -> Path:
         """Stored maps of the training set."""
         layers = [settings.layer] if isinstance(settings.layer, str) else settings.layer or ()

@@ -65,7 +65,8 @@ class RecipeOptions:
     leave_one_accent_out: bool = False
     """Run the recipe once for each accent of the training set with that accent unseen, and collect the results."""
     conditions: tuple[str, ...] = ("clean",)
-    """How each of test_sets is heard: "clean noise_20 noise_0 reverb babble_10", the numbers SNRs in dB."""
+    """How each of test_sets is heard: "clean noise_20 noise_0 reverb babble_10", the numbers SNRs in dB (sets of
+    --extra_test_sets: as they are)."""
     noise_dir: Path | None = None
     """Noises for noise_<dB>: MUSAN, or any folder of audio; none: made, with the spectrum of speech."""
     rir_dir: Path | None = None
@@ -97,6 +98,8 @@ class RecipeOptions:
     """ESPnet configuration of the accent classifier (cls task)."""
     classifier: Path | None = None
     """Accent classifier trained elsewhere: its experiment folder; stages 7 and 8 are then left out."""
+    stability: bool = False
+    """Train the classifier a second time, with the next seed, and compare the maps of the two (stage 9)."""
     stored_maps: bool = True
     """Make the maps of the training set once (stage 9); false: anew for each batch while training."""
     first_recogniser: Path | None = None
@@ -410,6 +413,11 @@ def _check(options: RecipeOptions) -> None:
     require(
         len(set(options.seeds)) == len(options.seeds),
         f"--seeds {' '.join(map(str, options.seeds))}: one is named twice",
+    )
+    require(
+        not (options.stability and options.classifier),
+        f"--stability true compares the recipe's own classifier with one of another seed, and --classifier "
+        f"{options.classifier} was trained elsewhere: leave one of the two out",
     )
     shares = options.probe_shares
     require(

@@ -28,6 +28,7 @@ from espnet_saliency.recipe.titles import TITLES
 from espnet_saliency.saliency.faithfulness import faithfulness
 from espnet_saliency.saliency.heldout import has_accent_of
 from espnet_saliency.saliency.picture import draw_pictures
+from espnet_saliency.saliency.stability import stability
 
 
 def _without(recipe: Recipe) -> str:
@@ -45,34 +46,42 @@ def stage_7(recipe: Recipe) -> Stage:
         return Stage(7, TITLES[7], note=_without(recipe))
     if options.classifier:
         return Stage(7, TITLES[7], note=f"the classifier is {options.classifier}")
+    trainings = [_training(recipe, "classifier", layout.accent_exp, options.seed)]
+    if options.stability:
+        trainings.append(
+            _training(recipe, "second classifier", layout.second_accent_exp, options.seed + 1)
+        )
+    return Stage(7, TITLES[7], tuple(trainings))
+
+
+def _training(recipe: Recipe, name: str, folder: Path, seed: int) -> Step:
+    """The step that trains a classifier with one seed."""
+    options, layout = recipe.options, recipe.layout
     config = read_yaml(options.accent_config)
-    job = _classifier_job(recipe)
-    step = recipe.add(
+    job = _classifier_job(options, folder, seed)
+    return recipe.add(
         Step(
             stage=7,
-            name="classifier",
-            folder=layout.accent_exp,
+            name=name,
+            folder=folder,
             owns_folder=True,
-            inputs={"config": config, "seed": options.seed},
+            inputs={"config": config, "seed": seed},
             needs=recipe.needs(4, [layout.joined_train_set, options.valid_set]),
-            outputs=(layout.accent_exp / "config.yaml", layout.accent_exp / "valid.acc.ave.pth"),
+            outputs=(folder / "config.yaml", folder / "valid.acc.ave.pth"),
             commands=(job.command,),
-            run=partial(_train_classifier, recipe, job, config),
+            run=partial(_train_classifier, recipe, name, folder, job, config),
         )
     )
-    return Stage(7, TITLES[7], (step,))
 
 
-def _classifier_job(recipe: Recipe) -> Job:
-    options, layout = recipe.options, recipe.layout
-    folder = layout.accent_exp
+def _classifier_job(options: RecipeOptions, folder: Path, seed: int) -> Job:
     return Job(
         "espnet2.bin.cls_train",
         (
             "--config", str(options.accent_config),
             "--use_preprocessor", "true",
             "--resume", "true",
-            "--seed", str(options.seed),
+            "--seed", str(seed),
             "--ngpu", str(min(options.ngpu, 1)),
             "--output_dir", str(folder),
             *training_arguments(folder / "data"),
@@ -82,9 +91,8 @@ def _classifier_job(recipe: Recipe) -> Job:
     )  # fmt: skip
 
 
-def _train_classifier(recipe: Recipe, job: Job, config: dict) -> None:
+def _train_classifier(recipe: Recipe, name: str, folder: Path, job: Job, config: dict) -> None:
     options, layout = recipe.options, recipe.layout
-    folder = layout.accent_exp
     data = write_training_data(
         layout.dump(layout.joined_train_set), layout.dump(options.valid_set), folder / "data"
     )
@@ -92,8 +100,8 @@ def _train_classifier(recipe: Recipe, job: Job, config: dict) -> None:
     if data.left_out:
         say(f"  {len(data.left_out)} utterances without a class are left out: {folder / 'data' / 'left_out.tsv'}")
     mend_checkpoint(folder)
-    say(f"  classifier: training, log {job.log}")
-    watch = TrainingWatch("classifier", job.log, folder, int(config.get("max_epoch", 40)), criterion="acc")
+    say(f"  {name}: training, log {job.log}")
+    watch = TrainingWatch(name, job.log, folder, int(config.get("max_epoch", 40)), criterion="acc")
     run_job(job, watch)
 
 
@@ -178,18 +186,73 @@ def stage_9(recipe: Recipe) -> Stage:
         )
     )
     maps = map_steps(recipe, _device(options), _threads(options))
-    return Stage(9, TITLES[9], (step, *maps, *phonetic))
+    return Stage(9, TITLES[9], (step, *_stability_steps(recipe), *maps, *phonetic))
+
+
+def _stability_steps(recipe: Recipe) -> tuple[Step, ...]:
+    """Do the maps change with the classifier's seed? () without --stability."""
+    options, layout = recipe.options, recipe.layout
+    if not options.stability:
+        return ()
+    folder = layout.saliency_exp
+    step = Step(
+        stage=9,
+        name="stability",
+        folder=folder,
+        inputs={"seed": options.seed},
+        needs=(
+            *(recipe.step(7, name) for name in ("classifier", "second classifier")),
+            *_set_steps(recipe),
+        ),
+        outputs=(folder / "stability.json",),
+        run=partial(_compare_maps, recipe, folder),
+    )
+    return (recipe.add(step),)
+
+
+def _compare_maps(recipe: Recipe, folder: Path) -> None:
+    options, layout = recipe.options, recipe.layout
+    call_in_fork(
+        compare_classifiers,
+        *(layout.accent_exp, layout.second_accent_exp, _unheard_sets(recipe), folder),
+        *(_device(options), options.seed),
+        threads=_threads(options),
+    )
+
+
+def compare_classifiers(
+    first: Path, second: Path, sets: Sequence[Path], folder: Path, device: str, seed: int
+) -> None:
+    """Agreement of two classifiers' maps on the first of `sets` with accents that they know."""
+    classifiers = [AccentClassifier.load(path) for path in (first, second)]
+    data = next((data for data in sets if has_accent_of(data, classifiers[0])), None)
+    if data is None:
+        say("  no set has accents that the classifiers know: nothing to compare their maps on")
+        with atomic_file(folder / "stability.json") as handle:
+            json.dump(None, handle)
+        return
+    agreement = stability(*classifiers, data, folder, device=device, seed=seed)
+    correlation = agreement["correlation"]
+    say(
+        f"  {data.name}: the maps of two seeds correlate by {0.0 if correlation is None else correlation:.2f}, "
+        f"their most salient fifths overlap by {100 * agreement['overlap']:.0f} % "
+        f"(chance {100 * agreement['chance_overlap']:.0f} %)"
+    )
 
 
 def _explain(recipe: Recipe, folder: Path) -> None:
     options, layout = recipe.options, recipe.layout
-    # Test sets first: the classifier has not heard their speakers.
-    sets = [layout.dump(name) for name in (*layout.test_sets, options.valid_set)]
     call_in_fork(
         explain_classifier,
-        *(layout.accent_exp, sets, folder, _device(options), options.seed),
+        *(layout.accent_exp, _unheard_sets(recipe), folder, _device(options), options.seed),
         threads=_threads(options),
     )
+
+
+def _unheard_sets(recipe: Recipe) -> list[Path]:
+    """Sets to look at maps of. Test sets first: the classifier has not heard their speakers."""
+    layout = recipe.layout
+    return [layout.dump(name) for name in (*layout.test_sets, recipe.options.valid_set)]
 
 
 def explain_classifier(

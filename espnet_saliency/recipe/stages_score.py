@@ -12,7 +12,7 @@ from espnet_saliency.recipe.extra_sets import scoring_text
 from espnet_saliency.recipe.options import ROOT, RecipeOptions
 from espnet_saliency.recipe.probe import baseline, report_steps, score_steps
 from espnet_saliency.recipe.recipe import Recipe
-from espnet_saliency.recipe.steps import Stage, Step
+from espnet_saliency.recipe.steps import Stage, Step, digest
 from espnet_saliency.recipe.titles import TITLES
 from espnet_saliency.scoring.comparison import ArmDecode, compare, write_comparison
 from espnet_saliency.scoring.conditions import has_conditions, label_conditions, write_conditions
@@ -104,7 +104,10 @@ def stage_14(recipe: Recipe) -> Stage:
     options, layout = recipe.options, recipe.layout
     needs = [recipe.step(13, f"{a.name}-{name}") for a in recipe.arms for name in layout.decoded_sets]
     # The page shows the classifier and its maps too, where there are any.
-    needs += [recipe.steps[key] for key in ((8, "evaluation"), (9, "saliency")) if key in recipe.steps]
+    shown = ((8, "evaluation"), (9, "saliency"), (9, "stability"))
+    needs += [recipe.steps[key] for key in shown if key in recipe.steps]
+    probed = report_steps(recipe)
+    unseen = _leave_one_out(recipe)
     step = recipe.add(
         Step(
             stage=14,
@@ -114,13 +117,19 @@ def stage_14(recipe: Recipe) -> Stage:
                 "bootstrap_draws": options.bootstrap_draws,
                 "seed": options.seed,
                 "command": recipe.given.command,
+                "leave_one_out": digest(unseen) if unseen.exists() else None,
             },
-            needs=tuple(needs),
+            needs=(*needs, *probed),
             outputs=(layout.report / "index.html", layout.report / "comparison.json"),
             run=partial(_report, recipe),
         )
     )
-    return Stage(14, TITLES[14], (step, *report_steps(recipe)))
+    return Stage(14, TITLES[14], (*probed, step))
+
+
+def _leave_one_out(recipe: Recipe) -> Path:
+    """The table of a run with --leave_one_accent_out, where there was one."""
+    return recipe.options.expdir / "leave_one_out" / "results.json"
 
 
 def _report(recipe: Recipe) -> None:
@@ -147,8 +156,7 @@ def _report(recipe: Recipe) -> None:
         "classifier": evaluated.folder / "results.json" if evaluated else None,
         "faithfulness": layout.saliency_exp / "faithfulness.json",
         "stability": layout.saliency_exp / "stability.json",
-        # Of a run with --leave_one_accent_out, where there was one.
-        "unseen": options.expdir / "leave_one_out" / "results.json",
+        "unseen": _leave_one_out(recipe),
         "sweep": layout.report / "sweep.json" if options.sweep else None,
     }
     pictures = layout.saliency_exp / "pictures.json"

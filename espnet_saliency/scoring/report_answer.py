@@ -45,21 +45,29 @@ class Roles:
         return [(arm, ref) for arm, ref in wanted if ref is not None and ref != arm]
 
 
-def roles(comparison: Mapping[str, Any]) -> Roles:
-    """The arms' parts: the method is the saliency arm closest in name to the baseline.
+# The words of an arm's name that say what it does, and what they are in its control's name.
+_METHODS = {"saliency": "random", "accent_mix": "random_mix", "accent_shift": "random_shift"}
+_NO_METHODS = ("none", "specaug", "random", "rolled", "shuffled", "least", "frozen", "energy")
 
-    Without a saliency arm the first arm that is not the baseline is asked about; with one arm
-    there is only the baseline. The control is the method's name with "random" for "saliency".
+
+def roles(comparison: Mapping[str, Any]) -> Roles:
+    """The arms' parts, by their names.
+
+    The method is the first arm that masks or changes what is salient, of those that are named
+    after the baseline as well where there are any. Without such an arm it is the first that is
+    neither the baseline nor a control; with one arm there is only the baseline. The control is the
+    arm with the method's name but "random" for "saliency", "random_mix" for "accent_mix".
     """
     arms = [arm["name"] for arm in comparison["arms"]]
     baseline = comparison["baseline"]
     others = [arm for arm in arms if arm != baseline]
-    salient = [arm for arm in others if "saliency" in arm]
+    salient = [arm for arm in others if any(word in arm for word in _METHODS)]
     with_baseline = [arm for arm in salient if arm.endswith(f"_{baseline}")]
-    method = next(iter(with_baseline or salient or others), baseline)
-    control = method.replace("saliency", "random")
-    has_control = control in arms and control not in (method, baseline)
-    return Roles(method, baseline, control if has_control else None)
+    unknown = [arm for arm in others if not arm.startswith(_NO_METHODS)]
+    method = next(iter(with_baseline or salient or unknown or others), baseline)
+    controls = [method.replace(*words) for words in _METHODS.items() if words[0] in method]
+    control = next((arm for arm in controls if arm in arms and arm != baseline), None)
+    return Roles(method, baseline, control)
 
 
 def difference(scores: Mapping[str, Any], arm: str, reference: str) -> dict[str, dict] | None:

@@ -153,6 +153,10 @@ def test_one_arm_alone_gets_its_rate_and_no_verdict():
         ("specaug saliency saliency_specaug", "specaug", ("saliency_specaug", "specaug", None)),
         ("saliency random", "random", ("saliency", "random", None)),
         ("none specaug", "none", ("specaug", "none", None)),
+        ("none specaug random random_mix accent_mix", "specaug",
+         ("accent_mix", "specaug", "random_mix")),
+        ("none specaug saliency random", "specaug", ("saliency", "specaug", "random")),
+        ("none random theirs", "none", ("theirs", "none", None)),
     ],
 )
 def test_arms_find_their_parts(arms, baseline, expected):
