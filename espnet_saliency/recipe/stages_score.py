@@ -158,6 +158,7 @@ def _report(recipe: Recipe) -> None:
         "stability": layout.saliency_exp / "stability.json",
         "unseen": _leave_one_out(recipe),
         "sweep": layout.report / "sweep.json" if options.sweep else None,
+        "probe": layout.report / "probe.json" if options.probe else None,
     }
     pictures = layout.saliency_exp / "pictures.json"
     page = write_report(

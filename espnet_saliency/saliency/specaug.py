@@ -294,7 +294,8 @@ class SaliencySpecAug(AbsSpecAug):
             masked = self._fill(x, mask, lengths.to(x.device))
         if self.specaug is not None:
             # SpecAug writes into what it is given.
-            stock, x_lengths = self.specaug(masked.clone(), x_lengths)
+            kept = masked is x or self.specaug_for == "unmasked"
+            stock, x_lengths = self.specaug(masked.clone() if kept else masked, x_lengths)
             if self.specaug_for == "all" or mask is None:
                 return stock, x_lengths
             return torch.where(mask.flatten(1).any(dim=1)[:, None, None], masked, stock), x_lengths

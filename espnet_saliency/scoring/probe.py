@@ -26,12 +26,14 @@ LEVEL = 0.05
 LITTLE_LEFT = 80.0
 """WER in % with nothing hidden from which on hiding cannot cost many words more."""
 
-_NAMES = {
+NAMES = {
     "plain": "nothing",
     "random": "random",
     "least": "least salient",
     "salient": "most salient",
 }
+"""What is hidden, in words."""
+
 _STYLES = {"salient": ("C0", "o"), "random": ("C1", "s"), "least": ("C2", "v")}
 _COLUMNS = 4  # panels of the plot side by side
 
@@ -57,7 +59,7 @@ class Hiding:
 
     def __str__(self) -> str:
         percent = f"{100 * self.share:g} % " if self.share else ""
-        return f"{_NAMES[self.order]} {percent}hidden"
+        return f"{NAMES[self.order]} {percent}hidden"
 
 
 PLAIN = Hiding("plain", 0.0)
@@ -209,7 +211,7 @@ def _markdown(result: Mapping[str, Any]) -> str:
     ]
     for row in result["rows"]:
         overall = row["groups"][OVERALL]
-        cells = [_NAMES[row["order"]], f"{100 * row['share']:g} %"]
+        cells = [NAMES[row["order"]], f"{100 * row['share']:g} %"]
         cells += [_interval(overall["rate"], overall["low"], overall["high"], "")]
         cells += [_interval(overall["more"], overall["more_low"], overall["more_high"], "+")]
         cells += [_interval(row["groups"][a]["rate"], None, None, "") for a in accents]
@@ -257,7 +259,7 @@ def _plot(result: Mapping[str, Any], path: Path) -> None:
             rows = [plain, *(row for row in hidden if row["order"] == order)]
             points = [(100 * row["share"], row["groups"][group]) for row in rows]
             points = [(share, point) for share, point in points if point["words"]]
-            style = {"color": colour, "marker": marker, "label": _NAMES[order]}
+            style = {"color": colour, "marker": marker, "label": NAMES[order]}
             axes.plot([share for share, _ in points], [p["rate"] for _, p in points], **style)
             sure = [(share, p["low"], p["high"]) for share, p in points if p["low"] is not None]
             if sure:

@@ -28,6 +28,7 @@ from espnet_saliency.scoring.report_examples import Examples, examples
 from espnet_saliency.scoring.report_faithfulness import faithfulness
 from espnet_saliency.scoring.report_inputs import ReportInputs
 from espnet_saliency.scoring.report_markdown import markdown
+from espnet_saliency.scoring.report_probe import probe
 from espnet_saliency.scoring.report_section import Block
 from espnet_saliency.scoring.report_seeds import by_seed
 from espnet_saliency.scoring.report_sweep import sweep
@@ -81,7 +82,8 @@ def _view(inputs: ReportInputs, folder: Path) -> dict[str, Any]:
     logs = training_logs(inputs)
     heard = examples(inputs, folder)
     evidence = [
-        by_seed(inputs), by_condition(inputs), left_out(inputs, folder), by_column(inputs)
+        by_seed(inputs), by_condition(inputs), left_out(inputs, folder), by_column(inputs),
+        probe(inputs, folder),
     ]  # fmt: skip
     training = [sweep(inputs, folder), learning_curves(inputs, folder, logs)]
     script = files("espnet_saliency.scoring").joinpath("templates/report.js").read_text("utf-8")

@@ -58,6 +58,8 @@ class ReportInputs:
     """{"seen_from", "sets": {SET: {METRIC: what `unseen.unseen_table` returned}}}"""
     sweep: Mapping[str, Sequence[Mapping[str, Any]]] | None = None
     """{SET: what `sweep.sweep_rows` returned}; its plot is beside the file in `sources`"""
+    probe: Mapping[str, Any] | None = None
+    """What `probe.probe_result` returned"""
     audio: Mapping[str, str | os.PathLike[str]] = field(default_factory=dict)
     """{SET: data directory with wav.scp}: where the sound of the examples is"""
     data: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -71,8 +73,8 @@ class ReportInputs:
     language: str = ""
     """Language tag of the transcripts, such as "fa": for screen readers and line breaking."""
     sources: Mapping[str, str | os.PathLike[str]] = field(default_factory=dict)
-    """{"classifier" | "faithfulness" | "stability" | "unseen" | "sweep": the file its numbers come
-    from}"""
+    """{"classifier" | "faithfulness" | "stability" | "unseen" | "sweep" | "probe": the file its
+    numbers come from}"""
     base: str | os.PathLike[str] = "."
     """Folder that relative paths start from."""
 

@@ -12,6 +12,7 @@ import soundfile
 
 from espnet_saliency.scoring.comparison import ArmDecode, compare, write_comparison
 from espnet_saliency.scoring.conditions import label_conditions
+from espnet_saliency.scoring.probe import ORDERS, PLAIN, Hiding, write_probe
 from espnet_saliency.scoring.report import ReportInputs, write_report
 from espnet_saliency.scoring.score_folder import score_decode
 from espnet_saliency.scoring.sweep import Variant, write_sweep
@@ -301,6 +302,7 @@ def build_recipe(folder: Path, arms=ARMS, seeds=SEEDS, draws=200) -> ReportInput
     write_sweep(report, comparison, variants)
     left_out = exp / "leave_one_out"
     write_unseen(left_out, {"test": {"wer": _unseen_table(runs, arms, draws)}}, "the ordinary run")
+    _probe(rng, exp, dump / "test", draws)
     draw_picture(folder / "map.png")
     return build_inputs(
         folder,
@@ -312,10 +314,24 @@ def build_recipe(folder: Path, arms=ARMS, seeds=SEEDS, draws=200) -> ReportInput
         runs={a["name"]: a for a in comparison["arms"]},
         unseen=json.loads((left_out / "results.json").read_text("utf-8")),
         sweep=json.loads((report / "sweep.json").read_text("utf-8")),
+        probe=json.loads((report / "probe.json").read_text("utf-8")),
         audio={name: dump / name for name in PLACES},
         seed=" ".join(map(str, seeds)),
-        sources={"unseen": left_out / "results.json", "sweep": report / "sweep.json"},
+        sources={"unseen": left_out / "results.json", "sweep": report / "sweep.json",
+                 "probe": report / "probe.json"},
     )
+
+
+def _probe(rng, exp: Path, data: Path, draws: int) -> None:
+    """report/probe.json of a recogniser that loses most words where the most salient is hidden."""
+    hidings = [PLAIN, *(Hiding(order, share) for share in (0.1, 0.3) for order in ORDERS)]
+    for hiding in hidings:
+        loss = 0.1 + hiding.share * (1 + ORDERS.index(hiding.order) if hiding.share else 0)
+        _decode(rng, exp / "probe" / hiding.name / data.name, data, loss)
+    decodes = [ArmDecode(hiding.name, exp / "probe", hiding.name, (data.name,), "./run.sh")
+               for hiding in hidings]
+    compared = compare(decodes, PLAIN.name, "mini_accent", draws=draws)
+    write_probe(exp / "report", compared, hidings, "specaug", ["test: <b>near</b> chance"])
 
 
 FAITHFULNESS = {

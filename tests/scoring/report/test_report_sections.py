@@ -57,7 +57,7 @@ def sections(text: str) -> list[str]:
 def test_a_whole_run_has_every_section(text):
     assert sections(text) == [
         "answer", "wer", "differences", "overall", "seeds", "conditions", "unseen", "columns",
-        "cer", "classifier", "faithfulness", "examples", "worst", "sweep", "curves", "cost", "made",
+        "probe", "cer", "classifier", "faithfulness", "examples", "worst", "sweep", "curves", "cost", "made",
     ]  # fmt: skip
     links = re.findall(r'<li><a href="#([^"]+)"', text)
     assert set(links) == set(sections(text)) - {"answer"}
@@ -311,6 +311,29 @@ def test_the_sweep_has_its_table_and_plot(recipe, text):
             assert found[5:] == list(truth["accents"].values())
     part = re.search(r'<section id="sweep".*?</section>', text, re.S).group(0)
     assert part.count("data:image/png;base64,") == 1 and "sweep.json" in part
+
+
+def test_the_probe_answers_and_has_its_numbers(recipe, text):
+    one = recipe[0].probe
+    part = re.search(r'<section id="probe".*?</section>', text, re.S).group(0)
+    assert html.escape(one["answer"], quote=False) in plain(part)
+    assert "Warning: test: &lt;b&gt;near&lt;/b&gt; chance" in plain(part)
+    assert "SpecAugment on seen accents, 10 speakers" in plain(part)
+    assert 'href="probe.json"' in part and 'id="figure-probe' in part
+    for row, truth in zip(rows(text, "probe-table"), one["rows"], strict=True):
+        groups = truth["groups"]
+        assert row[0][1] == truth["order"]
+        assert values(row[1:]) == [
+            truth["share"], groups["overall"]["more"], *(found["rate"] for found in groups.values())
+        ]  # fmt: skip
+    shown = iter(rows(text, "probe-differences"))
+    for truth in one["salient_minus_random"]:
+        for group, found in truth["groups"].items():
+            row = next(shown)
+            assert row[1][1] == group
+            keys = ("absolute", "p_value", "p_holm")
+            assert values([row[0], *row[2:]]) == [truth["share"], *(found[key] for key in keys)]
+    assert one["answer"] in (recipe[1].parent / "report.md").read_text("utf-8").replace("\\", "")
 
 
 def test_many_arms_stay_readable(tmp_path, make_recipe):
