@@ -16,6 +16,7 @@ from espnet_saliency.recipe.layout import Layout
 from espnet_saliency.recipe.options import Options, load_options
 from espnet_saliency.recipe.stages import define_stages
 from espnet_saliency.recipe.steps import Stage
+from espnet_saliency.scoring.comparison import default_baseline
 from espnet_saliency.scoring.error_rates import METRICS, Scores
 from espnet_saliency.scoring.score_folder import read_scores
 from espnet_saliency.scoring.unseen import HeldOut, unseen_table, write_unseen
@@ -171,7 +172,7 @@ def _collect(tested: Mapping[str, Sequence[str]], plain: Sequence[str], given: O
     ordinary = _Run.of(plain)
     runs = {accent: _Run.of(_turn(accent, bases, plain, given)) for accent, bases in tested.items()}
     names = list(dict.fromkeys(arm.augmentation for arm in ordinary.arms))
-    baseline = "specaug" if "specaug" in names else names[0]
+    baseline = default_baseline(names)
     bases = list(dict.fromkeys(base for found in tested.values() for base in found))
     whole = ordinary.scored(bases)
     if whole:

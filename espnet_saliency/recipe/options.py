@@ -42,7 +42,8 @@ class RecipeOptions:
     dry_run: bool = False
     """Print what each stage would run, and run nothing."""
     arms: tuple[str, ...] = ("specaug", "saliency_specaug", "random_specaug")
-    """Augmentations to compare, each a file conf/aug/<arm>.yaml; specaug, or else the first, is the baseline."""
+    """Augmentations to compare, each a file conf/aug/<arm>.yaml; the baseline is
+    specaug, else none, else the first."""
     sweep: str = ""
     """Settings of the masking arms to try in all combinations: "aug.mask_ratio=0.1,0.2 aug.apply_prob=0.5,1.0"."""
     seed: int = 1

@@ -29,14 +29,15 @@ from espnet_saliency.recipe.decoding import (
 from espnet_saliency.recipe.options import read_yaml
 from espnet_saliency.recipe.recipe import Recipe, classifier_digests
 from espnet_saliency.recipe.steps import Step
-from espnet_saliency.scoring.comparison import ArmDecode, compare
+from espnet_saliency.scoring.comparison import ArmDecode, compare, default_baseline
 from espnet_saliency.scoring.probe import ORDERS, PLAIN, Hiding, write_probe
 from espnet_saliency.scoring.score_folder import score_decode
 
 
 def baseline(recipe: Recipe) -> Arm:
     """The arm that the others are compared with, in the first of its trainings."""
-    return next((arm for arm in recipe.arms if arm.augmentation == "specaug"), recipe.arms[0])
+    name = default_baseline([arm.augmentation for arm in recipe.arms])
+    return next(arm for arm in recipe.arms if arm.augmentation == name)
 
 
 def decode_steps(recipe: Recipe) -> tuple[Step, ...]:

@@ -11,8 +11,8 @@ from espnet_saliency.recipe.conditions import decoded_sets
 from espnet_saliency.recipe.extra_sets import scoring_text
 from espnet_saliency.recipe.options import ROOT, RecipeOptions
 from espnet_saliency.recipe.probe import baseline, report_steps, score_steps
-from espnet_saliency.recipe.recipe import Recipe
-from espnet_saliency.recipe.steps import Stage, Step, digest
+from espnet_saliency.recipe.recipe import Recipe, digest_if_there
+from espnet_saliency.recipe.steps import Stage, Step
 from espnet_saliency.recipe.titles import TITLES
 from espnet_saliency.scoring.comparison import ArmDecode, compare, write_comparison
 from espnet_saliency.scoring.conditions import has_conditions, label_conditions, write_conditions
@@ -107,7 +107,10 @@ def stage_14(recipe: Recipe) -> Stage:
     shown = ((8, "evaluation"), (9, "saliency"), (9, "stability"))
     needs += [recipe.steps[key] for key in shown if key in recipe.steps]
     probed = report_steps(recipe)
-    unseen = _leave_one_out(recipe)
+    # Files that no step of this run makes, and that the page shows where they are.
+    found = {"leave_one_out": _leave_one_out(recipe)}
+    if not options.stability:
+        found["stability"] = layout.saliency_exp / "stability.json"
     step = recipe.add(
         Step(
             stage=14,
@@ -117,7 +120,7 @@ def stage_14(recipe: Recipe) -> Stage:
                 "bootstrap_draws": options.bootstrap_draws,
                 "seed": options.seed,
                 "command": recipe.given.command,
-                "leave_one_out": digest(unseen) if unseen.exists() else None,
+                **{name: digest_if_there(path) for name, path in found.items()},
             },
             needs=(*needs, *probed),
             outputs=(layout.report / "index.html", layout.report / "comparison.json"),

@@ -71,6 +71,11 @@ class ArmDecode:
         return read_scores(self.folder(name) / f"score_{metric}")
 
 
+def default_baseline(arms: Sequence[str]) -> str:
+    """The arm that the others are measured against: specaug, else none, else the first."""
+    return next((name for name in ("specaug", "none") if name in arms), arms[0])
+
+
 def compare(
     arms: Sequence[ArmDecode],
     baseline: str,

@@ -55,8 +55,9 @@ def roles(comparison: Mapping[str, Any]) -> Roles:
 
     The method is the first arm that masks or changes what is salient, of those that are named
     after the baseline as well where there are any. Without such an arm it is the first that is
-    neither the baseline nor a control; with one arm there is only the baseline. The control is the
-    arm with the method's name but "random" for "saliency", "random_mix" for "accent_mix".
+    neither the baseline nor a control, else the first that augments at all; where none is left the
+    baseline is the method too, and nothing is asked. The control is the arm with the method's name
+    but "random" for "saliency", "random_mix" for "accent_mix".
     """
     arms = [arm["name"] for arm in comparison["arms"]]
     baseline = comparison["baseline"]
@@ -64,7 +65,8 @@ def roles(comparison: Mapping[str, Any]) -> Roles:
     salient = [arm for arm in others if any(word in arm for word in _METHODS)]
     with_baseline = [arm for arm in salient if arm.endswith(f"_{baseline}")]
     unknown = [arm for arm in others if not arm.startswith(_NO_METHODS)]
-    method = next(iter(with_baseline or salient or unknown or others), baseline)
+    augmented = [arm for arm in others if arm != "none"]
+    method = next(iter(with_baseline or salient or unknown or augmented), baseline)
     controls = [method.replace(*words) for words in _METHODS.items() if words[0] in method]
     control = next((arm for arm in controls if arm in arms and arm != baseline), None)
     return Roles(method, baseline, control)
@@ -177,10 +179,12 @@ def answer(
     certainty = how_certain(comparison, one, against, seed)
     if not pairs:
         group = one["wer"]["arms"][part.method]["groups"][OVERALL]
+        several = len(comparison["arms"]) > 1
         sentence = (
             f"{capital(arm_name(part.method))} has a WER of {number(group['rate'])} % on {phrase} "
             f"({_percent_level(level)} interval {interval_text(group, signed=False)}). "
-            "There is no second arm to compare it with."
+            f"There is no {'arm that masks what is salient' if several else 'second arm'} to "
+            "compare it with."
         )
         return Answer("unclear", "Nothing to compare", sentence, (), "", certainty)
     found = [difference(one["wer"], arm, ref)[OVERALL] for arm, ref in pairs]

@@ -91,13 +91,13 @@ def _rates(inputs: ReportInputs, folder: Path, one: Mapping[str, Any]) -> Table:
 
 
 def _differences(inputs: ReportInputs, folder: Path, one: Mapping[str, Any]) -> Table:
-    rows = []
+    heard, rows = one["rows"][0]["groups"], []
     for difference in one["salient_minus_random"]:
         for group, found in difference["groups"].items():
             change = Interval(found["absolute"], found["low"], found["high"])
             rows.append([
                 Cell(f"{100 * difference['share']:g} %", difference["share"]),
-                Cell(_group(group), group),
+                Cell(_group(group), group, note="few speakers" if heard[group]["small"] else ""),
                 Cell(number(change.value, 1, signed=True), change.value, note=range_text(change)),
                 p_cell(found["p_value"]),
                 p_cell(found["p_holm"]),

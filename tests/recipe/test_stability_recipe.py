@@ -47,6 +47,32 @@ def test_a_classifier_from_elsewhere_has_no_second_seed(tmp_path):
     assert "\n" not in str(error.value)
 
 
+def test_the_page_is_made_anew_when_a_file_that_it_shows_comes_or_changes(tmp_path):
+    def fingerprint(*more: str) -> str:
+        stages = stages_of("--expdir", str(tmp_path), *more)
+        return next(step.fingerprint for step in stages[14].steps if step.name == "report")
+
+    for path in ("leave_one_out/results.json", "saliency_train_accent_resnet_raw/stability.json"):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        seen = [fingerprint()]
+        for content in ("{}", "[]"):
+            (tmp_path / path).write_text(content)
+            seen.append(fingerprint())
+        assert len(set(seen)) == 3, path
+        assert fingerprint() == seen[-1]
+    # What a step of the run itself makes counts by that step: the next run finds nothing changed.
+    own = fingerprint("--stability", "true")
+    (tmp_path / path).write_text("{}")
+    assert fingerprint("--stability", "true") == own
+
+
+def test_the_page_needs_the_probe_of_its_run():
+    stages = stages_of("--probe", "true")
+    probe, report = stages[14].steps
+    assert probe.name == "probe" and probe in report.needs
+    assert [step.name for step in stages_of()[14].steps] == ["report"]
+
+
 @pytest.mark.slow
 def test_the_maps_of_two_seeds_are_compared(tiny):
     out = tiny.run("--stage", "7", "--stop_stage", "9", "--stability", "true")

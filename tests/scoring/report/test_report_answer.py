@@ -157,11 +157,22 @@ def test_one_arm_alone_gets_its_rate_and_no_verdict():
          ("accent_mix", "specaug", "random_mix")),
         ("none specaug saliency random", "specaug", ("saliency", "specaug", "random")),
         ("none random theirs", "none", ("theirs", "none", None)),
+        ("none saliency", "none", ("saliency", "none", None)),
+        ("none specaug random", "specaug", ("random", "specaug", None)),
+        ("none specaug", "specaug", ("specaug", "specaug", None)),
     ],
 )
 def test_arms_find_their_parts(arms, baseline, expected):
     part = roles({"arms": [{"name": a} for a in arms.split()], "baseline": baseline})
     assert (part.method, part.baseline, part.control) == expected
+
+
+def test_without_a_method_no_verdict_is_given():
+    plain = comparison(BETTER)
+    plain["arms"][1]["name"] = "none"
+    said = answer(plain, "test_unseen", NAMES)
+    assert said.headline == "Nothing to compare" and said.mood == "unclear"
+    assert said.sentence.endswith("There is no arm that masks what is salient to compare it with.")
 
 
 def test_a_difference_stored_the_other_way_is_turned_round():
