@@ -81,12 +81,7 @@ def _store_phonetic(
     about = call_in_fork(
         write_phonetic_maps, recogniser.weights, data, folder, device, nj, recogniser.stats
     )
-    _say_size(about, folder)
-    if about["without_map"]:
-        say(
-            f"  {about['without_map']} utterances have no phonetic map (the recogniser finds no words in them): "
-            "nothing is spared there"
-        )
+    _say_done(about, folder, "phonetic map (the recogniser finds no words in them): nothing is spared there")
 
 
 def map_needs(recipe: Recipe, arm: Arm) -> list[Step]:
@@ -97,21 +92,18 @@ def map_needs(recipe: Recipe, arm: Arm) -> list[Step]:
     return [recipe.step(9, folder.name) for folder in folders]
 
 
-def _say_size(about: dict, folder: Path) -> None:
+def _say_done(about: dict, folder: Path, without: str) -> None:
     size = sum(path.stat().st_size for path in (folder / "parts").glob("*.ark"))
     say(f"  {about['count']} maps, {size / about['count'] / 1000:.1f} kB each: {folder}")
+    if about["without_map"]:
+        say(f"  {about['without_map']} utterances have no {without}")
 
 
 def _store(recipe: Recipe, settings: MapSettings, folder: Path, device: str, nj: int) -> None:
     layout = recipe.layout
     data = layout.dump(layout.joined_train_set)
     about = call_in_fork(write_maps, layout.accent_exp, data, folder, settings, device, nj)
-    _say_size(about, folder)
-    if about["without_map"]:
-        say(
-            f"  {about['without_map']} utterances have no map (accent unknown, or the classifier in doubt): "
-            "they get random masks"
-        )
+    _say_done(about, folder, "map (accent unknown, or the classifier in doubt): they get random masks")
 
 
 def stream_arguments(recipe: Recipe, arm: Arm) -> list[str]:
