@@ -204,3 +204,25 @@ def test_a_changed_augmentation_redoes_what_depends_on_it_alone(tiny, tmp_path):
         "random_specaug-test_unseen",
         "results",
     ]
+
+
+def test_conditions_are_decoded_and_end_in_a_table(tiny):
+    out = tiny.run("--stage", "3", "--conditions", "clean noise_10")
+    assert "specaug-test: finished before with the same inputs, skipped" in out
+    report = tiny.folder / "exp" / "report"
+    sets = json.loads((report / "comparison.json").read_text())["sets"]
+    assert [(name, one["of"], one["condition"]) for name, one in sets.items()] == [
+        ("test", "test", "clean"), ("test_noise_10", "test", "noise_10"),
+        ("test_unseen", "test_unseen", "clean"), ("test_unseen_noise_10", "test_unseen", "noise_10"),
+    ]  # fmt: skip
+    clean, noisy = (sets[name]["wer"]["arms"]["specaug"]["groups"] for name in ("test", "test_noise_10"))
+    assert clean.keys() == noisy.keys() >= {"overall", "american", "indian", "russian"}
+    assert {name: one["words"] for name, one in clean.items()} == {name: one["words"] for name, one in noisy.items()}
+    table = (report / "conditions.md").read_text()
+    for word in ("clean", "noise_10", "american", "german"):
+        assert word in table
+    assert (report / "conditions.png").stat().st_size > 10_000
+    # A recogniser this small hears nothing at all: its scores tell that it was given other audio.
+    part = "logdir/output.1/1best_recog/score"
+    scores = [(decode(tiny, "specaug", name) / part).read_text() for name in ("test", "test_noise_10")]
+    assert scores[0] != scores[1]
