@@ -60,9 +60,10 @@ class _Spectrogram(NamedTuple):
 
 def _per_bin(x: Tensor, valid: Tensor) -> Tensor:
     """(B, 1, F), the mean over valid frames."""
-    weight = valid.to(x.dtype).transpose(1, 2)
+    count = valid.sum(dim=1, keepdim=True).clamp_min(1)
+    # In the precision of x, whatever the training's autocast.
     with torch.autocast(x.device.type, enabled=False):
-        return weight @ x / weight.sum(dim=2, keepdim=True).clamp_min(1)
+        return valid.to(x.dtype).transpose(1, 2) @ x / count
 
 
 def _mean(seen: _Spectrogram) -> Tensor:
