@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Sequence
 
 from espnet_saliency.datadir.conditions import Condition, mix_condition, parse_condition
 from espnet_saliency.errors import UserError
@@ -31,18 +31,18 @@ class DecodedSet:
     condition: Condition
 
 
-def decoded_sets(options: RecipeOptions) -> tuple[DecodedSet, ...]:
+def decoded_sets(test_sets: Sequence[str], conditions: Sequence[str]) -> tuple[DecodedSet, ...]:
     """Every test set, followed by its copies under the conditions asked for."""
-    conditions = [parse_condition(name) for name in options.conditions]
+    parsed = [parse_condition(name) for name in conditions]
     return tuple(
         DecodedSet(of if one.kind == CLEAN else f"{of}_{one.name}", of, one)
-        for of in options.test_sets
-        for one in sorted(conditions, key=lambda one: one.kind != CLEAN)
+        for of in test_sets
+        for one in sorted(parsed, key=lambda one: one.kind != CLEAN)
     )
 
 
 def check_conditions(options: RecipeOptions) -> None:
-    """Refuse conditions that are unknown or doubled, lack the clean one, or clash with a set's name.
+    """Refuse conditions that are unknown or doubled or lack the clean one, and folders that are not there.
 
     Raises:
         UserError: naming them.
@@ -53,12 +53,6 @@ def check_conditions(options: RecipeOptions) -> None:
         raise UserError(f"{said}: one is named twice")
     if CLEAN not in names:
         raise UserError(f"{said}: {CLEAN} is missing, which the others are compared with; name it too")
-    for one in decoded_sets(options):
-        if one.name != one.of and one.name in (options.train_set, options.valid_set, *options.test_sets):
-            raise UserError(
-                f"{said}: {one.of} under {one.condition.name} would be called {one.name}, "
-                "as another set is; rename that set"
-            )
     for name in ("noise_dir", "rir_dir"):
         folder = getattr(options, name)
         if folder is not None and not folder.is_dir():
@@ -66,14 +60,24 @@ def check_conditions(options: RecipeOptions) -> None:
 
 
 def condition_steps(recipe: Recipe) -> list[Step]:
-    """One step of stage 3 for each test set and condition, after the clean set's."""
+    """One step of stage 3 for each test set and condition, after the clean set's.
+
+    Raises:
+        UserError: a set under a condition would be called as another set is.
+    """
     options, layout = recipe.options, recipe.layout
+    taken = (options.train_set, options.valid_set, *layout.test_sets)
     # Only what decides a condition makes it anew.
     folders = {"noise": ("noise_dir", options.noise_dir), "reverb": ("rir_dir", options.rir_dir)}
     steps = []
-    for one in decoded_sets(options):
+    for one in layout.decoded_sets:
         if one.condition.kind == CLEAN:
             continue
+        if one.name in taken:
+            raise UserError(
+                f"--conditions {' '.join(options.conditions)}: {one.of} under {one.condition.name} would be "
+                f"called {one.name}, as another set is; rename that set"
+            )
         inputs = {"condition": one.condition.name, "seed": options.seed}
         if one.condition.kind in folders:
             name, folder = folders[one.condition.kind]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from espnet_saliency.recipe.conditions import decoded_sets
+from espnet_saliency.recipe.conditions import DecodedSet, decoded_sets
 from espnet_saliency.recipe.extra_sets import ExtraSet, find_extra_sets
 from espnet_saliency.recipe.options import RecipeOptions
 
@@ -34,10 +34,9 @@ class Layout:
         )
 
     @property
-    def decoded_sets(self) -> tuple[str, ...]:
-        """What is decoded and scored: the test sets, each followed by its copies under conditions, and extra ones."""
-        own = (one.name for one in decoded_sets(self.options))
-        return (*own, *(extra.name for extra in self.extra_test_sets))
+    def decoded_sets(self) -> tuple[DecodedSet, ...]:
+        """What is decoded and scored: the test sets, each followed by its copies under conditions."""
+        return decoded_sets(self.test_sets, self.options.conditions)
 
     @property
     def extra_test_sets(self) -> tuple[ExtraSet, ...]:

@@ -66,8 +66,8 @@ class RecipeOptions:
     leave_one_accent_out: bool = False
     """Run the recipe once for each accent of the training set with that accent unseen, and collect the results."""
     conditions: tuple[str, ...] = ("clean",)
-    """How each of test_sets is heard: "clean noise_20 noise_0 reverb babble_10", the numbers SNRs in dB (sets of
-    --extra_test_sets: as they are)."""
+    """How each test set is heard, the extra ones too: "clean noise_20 noise_0 reverb babble_10", the numbers SNRs
+    in dB."""
     noise_dir: Path | None = None
     """Noises for noise_<dB>: MUSAN, or any folder of audio; none: made, with the spectrum of speech."""
     rir_dir: Path | None = None

@@ -224,7 +224,7 @@ def stage_12(recipe: Recipe) -> Stage:
     steps = []
     for arm in recipe.arms:
         experiment = layout.asr_exp(arm.name)
-        for name in layout.decoded_sets:
+        for name in (one.name for one in layout.decoded_sets):
             decoding = Decoding(
                 label=f"{arm.name}, {name}",
                 data=layout.dump(name),

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from espnet_saliency.progress import say
-from espnet_saliency.recipe.conditions import decoded_sets
+from espnet_saliency.recipe.conditions import DecodedSet
 from espnet_saliency.recipe.extra_sets import scoring_text
 from espnet_saliency.recipe.options import ROOT, RecipeOptions
 from espnet_saliency.recipe.probe import baseline, report_steps, score_steps
@@ -27,18 +27,18 @@ def stage_13(recipe: Recipe) -> Stage:
     options, layout = recipe.options, recipe.layout
     steps = []
     for arm in recipe.arms:
-        for name in layout.decoded_sets:
-            folder = layout.decode(arm.name, name)
+        for one in layout.decoded_sets:
+            folder = layout.decode(arm.name, one.name)
             steps.append(
                 recipe.add(
                     Step(
                         stage=13,
-                        name=f"{arm.name}-{name}",
+                        name=f"{arm.name}-{one.name}",
                         folder=folder,
-                        inputs={"scoring_text": _scoring_text(recipe, name)},
-                        needs=(recipe.step(12, f"{arm.name}-{name}"),),
+                        inputs={"scoring_text": _scoring_text(recipe, one)},
+                        needs=(recipe.step(12, f"{arm.name}-{one.name}"),),
                         outputs=(folder / "score_wer" / "result.txt", folder / "score_cer" / "result.txt"),
-                        run=partial(_score, recipe, arm.name, name),
+                        run=partial(_score, recipe, arm.name, one),
                     )
                 )
             )
@@ -54,17 +54,17 @@ def stage_13(recipe: Recipe) -> Stage:
     return Stage(13, TITLES[13], (*steps, recipe.add(results), *score_steps(recipe)))
 
 
-def _scoring_text(recipe: Recipe, name: str) -> str:
+def _scoring_text(recipe: Recipe, one: DecodedSet) -> str:
     """The text policy of a set: that of its own recipe, where it comes from another one."""
-    extra = next((extra for extra in recipe.layout.extra_test_sets if extra.name == name), None)
+    extra = next((extra for extra in recipe.layout.extra_test_sets if extra.name == one.of), None)
     return scoring_text(extra, recipe.given) if extra else recipe.options.scoring_text
 
 
-def _score(recipe: Recipe, arm: str, name: str) -> None:
+def _score(recipe: Recipe, arm: str, one: DecodedSet) -> None:
     layout = recipe.layout
-    scores = score_decode(layout.decode(arm, name), layout.dump(name), _scoring_text(recipe, name))
+    scores = score_decode(layout.decode(arm, one.name), layout.dump(one.name), _scoring_text(recipe, one))
     wer, cer = (scores[metric].rate() for metric in ("wer", "cer"))
-    say(f"  {arm}, {name}: WER {wer.rate:.1f} %, CER {cer.rate:.1f} %, {wer.words} words")
+    say(f"  {arm}, {one.name}: WER {wer.rate:.1f} %, CER {cer.rate:.1f} %, {wer.words} words")
 
 
 def _decodes(recipe: Recipe) -> list[ArmDecode]:
@@ -74,7 +74,7 @@ def _decodes(recipe: Recipe) -> list[ArmDecode]:
             name=arm.augmentation,
             experiment=layout.asr_exp(arm.name),
             decode=layout.decode(arm.name, "x").parent.name,
-            sets=layout.decoded_sets,
+            sets=tuple(one.name for one in layout.decoded_sets),
             command=recipe.given.command,
             train_seconds=_seconds(recipe.step(11, arm.name)),
             seed=arm.seed if options.seeds else None,
@@ -102,7 +102,7 @@ def _write_results(recipe: Recipe) -> None:
 def stage_14(recipe: Recipe) -> Stage:
     """Differences between the arms with intervals and tests; the page that tells them."""
     options, layout = recipe.options, recipe.layout
-    needs = [recipe.step(13, f"{a.name}-{name}") for a in recipe.arms for name in layout.decoded_sets]
+    needs = [recipe.step(13, f"{a.name}-{one.name}") for a in recipe.arms for one in layout.decoded_sets]
     # The page shows the classifier and its maps too, where there are any.
     shown = ((8, "evaluation"), (9, "saliency"), (9, "stability"))
     needs += [recipe.steps[key] for key in shown if key in recipe.steps]
@@ -145,7 +145,7 @@ def _report(recipe: Recipe) -> None:
         draws=options.bootstrap_draws,
         seed=options.seed,
     )
-    label_conditions(comparison, {s.name: (s.of, s.condition.name) for s in decoded_sets(options)})
+    label_conditions(comparison, {s.name: (s.of, s.condition.name) for s in layout.decoded_sets})
     write_comparison(layout.report / "comparison.json", comparison)
     if has_conditions(comparison):
         say(f"  the conditions: {write_conditions(layout.report, comparison)}")

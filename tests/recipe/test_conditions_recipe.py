@@ -9,6 +9,7 @@ import pytest
 from espnet_saliency.errors import UserError
 from espnet_saliency.recipe.cli import main
 from espnet_saliency.recipe.conditions import decoded_sets
+from espnet_saliency.recipe.layout import Layout
 from espnet_saliency.recipe.options import load_options
 from espnet_saliency.recipe.stages import define_stages
 from espnet_saliency.recipe.steps import check_order
@@ -31,14 +32,14 @@ def load(tmp_path):
 
 
 def test_sets_come_clean_first(load):
-    options = load("--conditions", CONDITIONS, "--test_sets", "test test_unseen").recipe
-    assert [one.name for one in decoded_sets(options)] == [
+    sets = decoded_sets(("test", "test_unseen"), CONDITIONS.split())
+    assert [one.name for one in sets] == [
         "test", *MADE, *(name.replace("test", "test_unseen") for name in ["test", *MADE])
     ]  # fmt: skip
 
 
 def test_without_conditions_there_are_the_test_sets(load):
-    assert [one.name for one in decoded_sets(load().recipe)] == ["test"]
+    assert [one.name for one in Layout(load().recipe).decoded_sets] == ["test"]
 
 
 @pytest.mark.parametrize(

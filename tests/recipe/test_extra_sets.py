@@ -244,15 +244,17 @@ def test_native_and_accented_sets_are_trained_on_and_reported_together(at_root, 
     options += ["--inference_config", str(ROOT / "conf" / "small" / "decode_asr.yaml")]
     options += ["--inference_asr_model", "valid.loss.ave.pth", "--bootstrap_draws", "100"]
     options += ["--extra_train_sets", "edacc:train", "--extra_test_sets", "edacc:test"]
+    options += ["--conditions", "clean noise_10", "--test_sets", "test_clean"]
     assert main(native(at_root, tmp_path, *options)) == 0, capsys.readouterr().err
 
     experiment = tmp_path / "exp" / "asr_tiny_specaug_raw_en_char_with_edacc_train"
     comparison = json.loads((tmp_path / "exp" / "report" / "comparison.json").read_text())
-    assert list(comparison["sets"]) == ["test_clean", "test_other", "edacc_test"]
+    noisy = ["test_clean_noise_10", "edacc_test_noise_10"]
+    assert list(comparison["sets"]) == ["test_clean", noisy[0], "edacc_test", noisy[1]]
     theirs = at_root / "egs2" / "edacc" / "asr1" / "dump" / "raw"
     accents = set(read_table(theirs / "test" / "utt2accent").values()) - {"unknown"}
     assert set(comparison["sets"]["edacc_test"]["accents"]) - {""} == accents
-    for name, policy in (("test_clean", "none"), ("edacc_test", "english")):
+    for name, policy in (("test_clean", "none"), ("edacc_test", "english"), (noisy[0], "none"), (noisy[1], "english")):
         scores = experiment / "decode_asr_asr_model_valid.loss.ave" / name / "score_wer"
         assert json.loads((scores / "scoring.json").read_text())["policy"] == policy
     trained = read_table(tmp_path / "dump" / "raw" / "train_with_edacc_train" / "text")
