@@ -163,13 +163,17 @@ def _report(recipe: Recipe) -> None:
         "sweep": layout.report / "sweep.json" if options.sweep else None,
         "probe": layout.report / "probe.json" if options.probe else None,
     }
+    shown = {name: _read_json(path) for name, path in sources.items()}
+    if _is_stale(shown["stability"], shown["faithfulness"]):
+        say(f"  {sources['stability']} is of an earlier classifier: not shown (--stability true makes it anew)")
+        shown["stability"] = sources["stability"] = None
     pictures = layout.saliency_exp / "pictures.json"
     page = write_report(
         layout.report,
         ReportInputs(
             comparison=comparison,
             title=f"Saliency masking on {options.corpus}",
-            **{name: _read_json(path) for name, path in sources.items()},
+            **shown,
             pictures=_read_json(pictures) or (),
             runs={arm["name"]: {"train_seconds": None, **arm} for arm in comparison["arms"]},
             data={name: vars(set_size(folder)) for name, folder in _data_dirs(recipe).items()},
@@ -183,6 +187,11 @@ def _report(recipe: Recipe) -> None:
         ),
     )
     say(f"  the answer: {page}")
+
+
+def _is_stale(stability: dict | None, faithfulness: dict | None) -> bool:
+    """Whether the agreement of two classifiers' maps is not about the classifier whose maps are shown."""
+    return bool(stability and faithfulness) and stability["classifiers"][0] != faithfulness["classifier"]
 
 
 def _read_json(path: Path | None):

@@ -87,3 +87,10 @@ def test_the_maps_of_two_seeds_are_compared(tiny):
     tiny.run("--stage", "14", "--stop_stage", "14", "--stability", "true")
     page = (exp / "report" / "index.html").read_text()
     assert "Do two classifiers show the same?" in page
+
+    # Left by an earlier classifier, it would say something about another one's maps.
+    path = exp / "saliency_train_accent_tiny_raw" / "stability.json"
+    path.write_text(json.dumps({**found, "classifiers": ["an earlier one", digests[1]]}))
+    out = tiny.run("--stage", "14", "--stop_stage", "14")
+    assert f"{path} is of an earlier classifier: not shown" in out
+    assert "Do two classifiers show the same?" not in (exp / "report" / "index.html").read_text()
