@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+from pathlib import Path
 from typing import Iterable
 
 from espnet_saliency.errors import UserError
@@ -103,6 +104,22 @@ def _hand_over(model, inputs: tuple, batch: dict) -> tuple[tuple, dict]:
     return inputs, {name: value for name, value in batch.items() if name not in streams}
 
 
+def _check_streams(specaug, streams: Iterable[tuple[str, str, str]]) -> None:
+    """Refuse stored maps of one folder where the training reads those of another.
+
+    Args:
+        specaug: the model's `SaliencySpecAug`.
+        streams: ESPnet's --train_data_path_and_name_and_type.
+    """
+    for path, name, _ in streams:
+        folder = specaug.stored_folders.get(name)
+        if folder is not None and Path(path).resolve() != (Path(folder) / "maps.scp").resolve():
+            raise UserError(
+                f"--train_data_path_and_name_and_type {path},{name},…: the augmentation's maps are those of "
+                f"{folder}: give {Path(folder) / 'maps.scp'}, or name the other folder in specaug_conf"
+            )
+
+
 def _bind_when_built(task: type) -> None:
     """Have `task.build_model` tell the augmentation which features the recogniser computes."""
     original = task.__dict__["build_model"].__func__
@@ -120,6 +137,7 @@ def _bind_when_built(task: type) -> None:
             # Random masks need no map, so any frontend will do for them.
             if specaug.needs_features:
                 specaug.bind(FeatureSettings.from_frontend(model.frontend))
+            _check_streams(specaug, getattr(args, "train_data_path_and_name_and_type", None) or ())
             model.register_forward_pre_hook(_hand_over, with_kwargs=True)
         return model
 

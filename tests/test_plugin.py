@@ -51,7 +51,7 @@ def test_registering_again_changes_nothing():
     assert specaug_choices.classes == classes
 
 
-def build(specaug, specaug_conf, **frontend):
+def build(specaug, specaug_conf, streams=(), **frontend):
     from espnet2.tasks.asr import ASRTask
 
     args = ASRTask.get_default_config()
@@ -65,6 +65,7 @@ def build(specaug, specaug_conf, **frontend):
         encoder="transformer",
         encoder_conf={"output_size": 8, "num_blocks": 1, "attention_heads": 1, "linear_units": 8},
         model_conf={"ctc_weight": 1.0},
+        train_data_path_and_name_and_type=streams,
     )
     return ASRTask.build_model(argparse.Namespace(**args))
 
@@ -100,6 +101,15 @@ def test_a_built_recogniser_has_told_its_features(classifier):
 def test_a_recogniser_can_be_built_where_the_classifier_is_not():
     model = build("saliency", {"classifier": "gone/accent"})
     assert isinstance(model.specaug, SaliencySpecAug)
+
+
+def test_maps_of_another_folder_than_the_stream_are_refused(tmp_path):
+    maps = {"stored_maps": str(tmp_path / "a"), "protect": "recogniser", "protect_maps": str(tmp_path / "b")}
+    streams = [("wav.scp", "speech", "sound"), (f"{tmp_path}/c/../a/maps.scp", "saliency", "kaldi_ark")]
+    build("saliency", maps, streams)
+    for path, name, folder in (("c/maps.scp", "saliency", "a"), ("a/maps.scp", "phonetic", "b")):
+        with pytest.raises(UserError, match=f"{path},{name},.* those of .*/{folder}: give .*/{folder}/maps.scp"):
+            build("saliency", maps, [(str(tmp_path / path), name, "kaldi_ark")])
 
 
 def test_random_masks_need_no_features_and_other_augmentation_is_left_alone():

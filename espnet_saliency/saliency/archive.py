@@ -147,8 +147,11 @@ def read_utterances(data: Path, accents: Mapping[str, int] = {}) -> list[Labelle
 def _start_anew_unless(folder: Path, plan: dict[str, Any]) -> None:
     """Keep the parts of an earlier run of the same plan; remove those of another."""
     note = folder / "parts" / "plan.json"
-    if note.exists() and json.loads(note.read_text(encoding="utf-8")) == plan:
-        return
+    try:
+        if json.loads(note.read_text(encoding="utf-8")) == plan:
+            return
+    except (FileNotFoundError, ValueError):
+        pass  # nothing there, or nothing that can be told to be of the same plan
     for path in [folder / "maps.json", folder / "maps.scp", *sorted((folder / "parts").glob("*"))]:
         path.unlink(missing_ok=True)
     with atomic_file(note) as handle:
@@ -243,7 +246,14 @@ class Archive:
             raise UserError(
                 f"{folder}: no stored maps there (no maps.json): make them with stage 9"
             )
-        about = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            about = json.loads(path.read_text(encoding="utf-8"))
+            return cls._of(path, about)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"{path}: damaged ({error!r}): make the maps anew with stage 9") from error
+
+    @classmethod
+    def _of(cls, path: Path, about: dict[str, Any]) -> Self:
         if about.get("format") != FORMAT:
             raise UserError(
                 f"{path}: format {about.get('format')}, this version reads {FORMAT}: make the maps "
@@ -252,10 +262,10 @@ class Archive:
         kind = about.get("kind", "accent")
         if kind != cls.kind:
             raise UserError(
-                f"{folder}: {kind} maps, where {cls.kind} maps are asked for: stage 9 makes each "
+                f"{path.parent}: {kind} maps, where {cls.kind} maps are asked for: stage 9 makes each "
                 "kind in a folder of its own"
             )
-        return cls(Path(folder), about)
+        return cls(path.parent, about)
 
     def bind(self, features: FeatureSettings) -> None:
         """Refuse a recogniser that hears other features than the maps were made of."""
@@ -286,13 +296,20 @@ class Archive:
             (B, T, F) in [0, 1], zero in padding.
 
         Raises:
-            UserError: a map is of another length than its utterance, or has other bands.
+            UserError: a map is of another length than its utterance, has other bands, or values
+                outside [0, 1]. Other audio of the same id and length cannot be told.
         """
         bands = -(-size[1] // self.stride[1])
         if stream.dim() != 3 or stream.size(2) != bands:
             raise UserError(
                 f"stream {self.stream}: maps of shape {tuple(stream.shape[1:])}, and those of "
                 f"{self.folder} have {bands} bands: give its maps.scp"
+            )
+        if stream.numel() and not (stream.min() >= 0 and stream.max() <= 1):  # NaN is neither
+            low, high = float(stream.min()), float(stream.max())
+            raise UserError(
+                f"stream {self.stream}: values from {low:g} to {high:g}, and maps lie within [0, 1]: give "
+                f"{self.folder / 'maps.scp'}"
             )
         lengths = lengths.to(stream.device)
         stream_lengths = stream_lengths.to(stream.device)

@@ -192,7 +192,7 @@ def _by_gradient(classifier, feats, lengths, target, method, layer) -> ClassActi
                 f"{type(layer).__name__} gave {shapes}"
             )
         (activations,) = seen
-        target = _target(logits.detach(), target)
+        target = _target(logits.detach(), target).clone()
         score = logits * target if target.dim() > 1 else logits.gather(1, target[:, None])
         (gradient,) = torch.autograd.grad(score.sum(), activations)
 
@@ -290,4 +290,5 @@ def saliency_map(
     # Scaled first, where there is little to scale: cells are centred on frames and bins, so that
     # the lowest and highest values are the same before and after.
     low = scale01(cam.map, cam.lengths)
-    return upsample(low, cam.lengths, lengths, tuple(feats.shape[1:]), cam.stride), cam
+    with torch.autocast(feats.device.type, enabled=False):
+        return upsample(low, cam.lengths, lengths, tuple(feats.shape[1:]), cam.stride), cam

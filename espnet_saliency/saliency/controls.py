@@ -15,7 +15,7 @@ from espnet_saliency.saliency.cam import scale01, valid_frames
 def roll_in_time(maps: Tensor, lengths: Tensor) -> Tensor:
     """(B, T, F), (B,) -> each map half its utterance later, its end brought to the front."""
     frames = torch.arange(maps.size(1), device=maps.device)
-    source = (frames - lengths[:, None] // 2) % lengths[:, None]
+    source = (frames - lengths[:, None] // 2) % lengths[:, None].clamp_min(1)
     index = torch.where(frames < lengths[:, None], source, frames)
     return maps.gather(1, index[:, :, None].expand_as(maps))
 

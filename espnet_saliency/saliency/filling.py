@@ -11,8 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor
 
-from espnet_saliency.saliency.cam import valid_frames
 from espnet_saliency.saliency.checks import check_choice
+from espnet_saliency.saliency.maps import clear_padding, valid_frames
 
 
 def fill(
@@ -42,7 +42,8 @@ def fill(
     with torch.no_grad():
         lengths = lengths.to(x.device)
         valid = valid_frames(lengths, x.size(1))[:, :, None]
-        value = _FILLERS[how](_Spectrogram(x.detach(), valid, lengths, generator)).to(x.dtype)
+        seen = clear_padding(x.detach(), lengths)
+        value = _FILLERS[how](_Spectrogram(seen, valid, lengths, generator)).to(x.dtype)
     return torch.where(mask, value, x)
 
 

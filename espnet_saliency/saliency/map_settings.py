@@ -26,7 +26,8 @@ class MapSettings:
             method = conf.get("map_method") or cls.method
         layer = given.get("layer")
         layer = tuple(layer) if isinstance(layer, list) else layer
-        return cls(**{**given, "method": method, "layer": layer})
+        sure = float(given.get("min_confidence", 0.0))  # YAML reads 1e-1 as text
+        return cls(**{**given, "method": method, "layer": layer, "min_confidence": sure})
 
     @property
     def storable(self) -> bool:

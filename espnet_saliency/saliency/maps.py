@@ -64,6 +64,16 @@ def _interpolation(cells: int, size: int, stride: int, centre: float) -> Tensor:
     return (1.0 - distance).clamp_min(0.0)
 
 
+def clear_padding(x: Tensor, lengths: Tensor) -> Tensor:
+    """(B, T, F), (B,) -> the same, with zeros for padding where anything in `x` is NaN or infinite.
+
+    Sums that weigh padding with zero would else spread it over the valid frames: 0 * NaN is NaN.
+    """
+    if torch.isfinite(x.sum()):
+        return x
+    return x.masked_fill(~valid_frames(lengths.to(x.device), x.size(1))[:, :, None], 0.0)
+
+
 def scale01(maps: Tensor, lengths: Tensor) -> Tensor:
     """Scale each map to [0, 1] over its utterance's own frames.
 

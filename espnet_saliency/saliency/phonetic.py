@@ -89,7 +89,7 @@ def phonetic_change(feats: Tensor, lengths: Tensor) -> Tensor:
 def _smooth(values: Tensor, valid: Tensor) -> Tensor:
     """Mean over 5 frames and 5 bins; padding counts neither above nor below the line."""
     counted = valid.to(values.dtype).expand_as(values)
-    sums = avg_pool2d((values * counted)[:, None], 5, stride=1, padding=2)[:, 0]
+    sums = avg_pool2d(values.masked_fill(~valid, 0.0)[:, None], 5, stride=1, padding=2)[:, 0]
     return sums / avg_pool2d(counted[:, None], 5, stride=1, padding=2)[:, 0].clamp_min(1e-6)
 
 

@@ -173,6 +173,20 @@ class SaliencySpecAug(AbsSpecAug):
                 "specaug_conf.reference_accent: target contrast needs one of the classifier's "
                 "accents to hold the others against"
             )
+        silent = {
+            "layer": layer, "reference_accent": reference_accent, "stored_maps": stored_maps,
+            "min_confidence": min_confidence,
+        }  # fmt: skip
+        for option in (name for name in silent if silent[name] and method in MAPLESS):
+            raise UserError(
+                f"specaug_conf.{option}: {silent[option]} has no say in method {method}, which needs no "
+                "map of a classifier; remove it"
+            )
+        if stored_maps and classifier and fill not in CHANGES:
+            raise UserError(
+                f"specaug_conf.classifier: {classifier} has no say beside stored_maps {stored_maps}, "
+                "which take its place; remove one of the two"
+            )
         self.source: ClassifierMaps | StoredMaps | None = None
         of = method if method in cam.METHODS else map_method or "grad_cam"
         if method in MAPLESS:
@@ -221,6 +235,12 @@ class SaliencySpecAug(AbsSpecAug):
     def needed_streams(self) -> tuple[str, ...]:
         """Data streams that `receive` must be given, beside the utterance ids."""
         return tuple(name for one in (self.source, self.spared) if one for name in one.streams)
+
+    @property
+    def stored_folders(self) -> dict[str, str]:
+        """Data stream of stored maps -> the folder that they are to come from."""
+        stored = (one for one in (self.source, self.spared) if isinstance(one, (StoredMaps, PhoneticMaps)))
+        return {one.streams[0]: one.folder for one in stored}
 
     @property
     def needs_features(self) -> bool:
@@ -311,6 +331,10 @@ class SaliencySpecAug(AbsSpecAug):
     @torch.no_grad()
     def mask(self, x: Tensor, lengths: Tensor) -> Tensor | None:
         """(B, T, F), (B,) -> (B, T, F) bool; None where no utterance of the batch takes part."""
+        with torch.autocast(x.device.type, enabled=False):  # the masks are those of single precision
+            return self._mask(x.float(), lengths)
+
+    def _mask(self, x: Tensor, lengths: Tensor) -> Tensor | None:
         ids, streams = self._take(x.size(0))
         names = ids or [f"utterance {n + 1} of a batch of {x.size(0)}" for n in range(x.size(0))]
         check_finite(x, lengths, names)

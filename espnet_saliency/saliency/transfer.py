@@ -25,7 +25,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from espnet_saliency.saliency.cam import PooledClassifier, valid_frames
+from espnet_saliency.saliency.cam import PooledClassifier
+from espnet_saliency.saliency.maps import clear_padding, valid_frames
 from espnet_saliency.saliency.policy import MaskPolicy
 
 _LEAST_DEVIATION = 1e-3
@@ -70,7 +71,8 @@ def change(
         (B, T, F). Under `accent_mix` an utterance stays as it is where all others of the batch are
         heard as its own accent.
     """
-    value = _CHANGES[policy.fill](classifier, x.detach(), mask, lengths, policy, chances)
+    seen = clear_padding(x.detach(), lengths)
+    value = _CHANGES[policy.fill](classifier, seen, mask, lengths, policy, chances)
     return torch.where(mask, value.to(x.dtype), x)
 
 

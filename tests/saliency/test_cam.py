@@ -163,7 +163,11 @@ def test_nothing_is_left_behind(classifier, batch, context, name):
     with context():
         feats = batch[0] + 0.0
         cam = grad_cam(classifier, feats, batch[1], layer=layer)
+        # A target made in inference mode may not enter the graph either.
+        named = grad_cam(classifier, feats, batch[1], cam.target + 0, layer)
+        weighed = grad_cam(classifier, feats, batch[1], torch.eye(3)[cam.target] + 0, layer)
     assert torch.equal(cam.map, expected)
+    assert torch.equal(named.map, expected) and torch.allclose(weighed.map, expected)
     assert not cam.map.requires_grad and not cam.logits.requires_grad
     assert torch.equal(torch.random.get_rng_state(), state)
     assert all(parameter.grad is None for parameter in classifier.parameters())
@@ -171,6 +175,13 @@ def test_nothing_is_left_behind(classifier, batch, context, name):
     assert not classifier.training
     for key, value in classifier.state_dict().items():
         assert torch.equal(value, before[key]), key
+
+
+def test_the_whole_map_is_of_single_precision_too(classifier, batch):
+    expected, _ = saliency_map(classifier, *batch)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found, _ = saliency_map(classifier, *batch)
+    assert torch.equal(found, expected)
 
 
 def test_single_precision_under_autocast(classifier, batch):

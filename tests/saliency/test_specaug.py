@@ -17,7 +17,7 @@ from espnet_saliency.accent.features import FeatureSettings
 from espnet_saliency.errors import UserError
 from espnet_saliency.saliency.cam import saliency_map
 from espnet_saliency.saliency.controls import energy, least, of_the_next, roll_in_time
-from espnet_saliency.saliency.filling import fill
+from espnet_saliency.saliency.filling import FILLS, fill
 from espnet_saliency.saliency.masking import draw, freeze, place
 from espnet_saliency.saliency.specaug import METHODS, SaliencySpecAug, needs_classifier
 from espnet_saliency.saliency.targets import TARGETS, contrast, sample
@@ -194,20 +194,25 @@ def test_features_that_require_gradients(make, batch):
     assert (feats.grad == 0).any() and (feats.grad != 0).any()
 
 
-def test_autocast_does_not_change_the_masks(make, batch):
-    augmentation = make(apply_prob=1.0)
-    torch.manual_seed(0)
-    expected, _ = augmentation(*batch)
-    torch.manual_seed(0)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        augmented, _ = augmentation(*batch)
-    assert torch.equal(augmented, expected)
+@pytest.mark.parametrize("options", [{}, {"method": "energy", "temperature": 0.0}, {"weight_by": "rank"}])
+def test_autocast_does_not_change_the_masks(make, batch, options):
+    augmentation = make(apply_prob=1.0, **options)
+    for seed in range(20):
+        torch.manual_seed(seed)
+        expected, _ = augmentation(*batch)
+        torch.manual_seed(seed)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            augmented, _ = augmentation(*batch)
+        assert torch.equal(augmented, expected)
 
 
 def test_features_that_are_not_numbers_are_refused(make, batch):
     feats, lengths = batch[0].clone(), batch[1]
     feats[1, 40] = float("nan")  # padding of an utterance of 37 frames: nobody's business
-    assert make(apply_prob=1.0, min_unmasked_frames=0)(feats, lengths)[0].shape == feats.shape
+    for options in ({"fill": fill} for fill in FILLS):
+        for more in ({}, {"protect": "change"}, {"method": "energy"}):
+            augmented, _ = make(apply_prob=1.0, min_unmasked_frames=0, **options, **more)(feats, lengths)
+            assert augmented[1, :37].isfinite().all()
     for value in (float("nan"), float("inf"), -float("inf")):
         feats[1, 20, 3] = value
         for method in METHODS:
@@ -239,7 +244,13 @@ def test_another_number_of_mel_bins_is_refused(make):
         ({"layer": 3}, ["layer", "3", "a list of names"]),
         ({"layer": []}, ["layer", "[]", "a list of names"]),
         ({"layer": ["a", "a"]}, ["layer", "twice"]),
-        ({"stored_maps": "exp/maps", "min_confidence": 0.5}, ["min_confidence", "stored_maps"]),
+        (
+            {"stored_maps": "exp/maps", "min_confidence": 0.5, "classifier": None},
+            ["min_confidence", "stored_maps"],
+        ),
+        ({"stored_maps": "exp/maps"}, ["classifier", "exp/accent", "exp/maps", "remove one"]),
+        ({"method": "random", "layer": "first"}, ["layer", "first", "random"]),
+        ({"method": "energy", "stored_maps": "exp/maps"}, ["stored_maps", "exp/maps", "energy"]),
         ({"mask_rate": 0.1}, ["mask_rate", "unknown", "mask_ratio"]),
         ({"specaug": {"freq_width": 3}}, ["specaug_conf.specaug", "freq_width"]),
         ({"specaug": {"time_warp_window": 5}}, ["specaug_conf.specaug", "time_mask_width"]),

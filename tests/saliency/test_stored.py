@@ -206,6 +206,13 @@ def test_what_does_not_fit_is_refused(archive, experiment, data, tmp_path):
         opened.maps(torch.zeros(1, 5, 20), torch.tensor([5]), torch.tensor([121]), (121, 80), ["bob"])
     with pytest.raises(UserError, match=r"maps of shape \(31, 7\), and those of .* have 20 bands"):
         opened.maps(torch.zeros(1, 31, 7), torch.tensor([31]), torch.tensor([121]), (121, 80))
+    for values in (torch.tensor([[0.0, 1.5]]), torch.tensor([[-0.1, 0.5]]), torch.tensor([[0.0, torch.nan]])):
+        with pytest.raises(UserError, match=r"stream saliency: values from .* and maps lie within \[0, 1\]"):
+            opened.maps(values.repeat(1, 31, 10), torch.tensor([31]), torch.tensor([121]), (121, 80))
+    for damaged in ('{"format": 1', '[1]', '{"format": 1, "digest": "x"}'):
+        (tmp_path / "maps.json").write_text(damaged)
+        with pytest.raises(UserError, match=r"maps.json: damaged \(.*make the maps anew with stage 9"):
+            MapArchive.open(tmp_path)
     with pytest.raises(UserError, match="target sample is drawn anew"):
         write_maps(experiment, data, tmp_path, MapSettings(target="sample"))
     with pytest.raises(UserError, match="reference_accent: 'martian' is not one of falling, rising"):
