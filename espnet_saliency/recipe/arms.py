@@ -12,13 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Mapping
 
-import yaml
-
 from espnet_saliency.accent.features import FeatureSettings
 from espnet_saliency.errors import UserError
 from espnet_saliency.recipe.first_recogniser import FirstRecogniser
 from espnet_saliency.recipe.layout import Layout
 from espnet_saliency.recipe.options import ROOT, find_config, read_yaml
+from espnet_saliency.recipe.sweeps import read_sweep, set_key, with_say
 from espnet_saliency.saliency.cam import METHODS as CAM_METHODS
 from espnet_saliency.saliency.map_settings import MapSettings
 from espnet_saliency.saliency.specaug import MAPLESS, SaliencySpecAug, needs_classifier
@@ -48,12 +47,20 @@ class Arm:
     def needs_accents(self) -> bool:
         """Whether its augmentation has to be told each utterance's accent."""
         conf = self.config.get("specaug_conf") or {}
-        return not self.maps and self.needs_classifier and conf.get("target") == "true"
+        return not self.stored_maps and self.needs_classifier and conf.get("target") == "true"
+
+    @property
+    def stored_maps(self) -> Path | None:
+        """The folder of stored maps of the accent that it reads: `maps`, or some that it names itself."""
+        return self._folder("stored_maps")
 
     @property
     def phonetic_maps(self) -> Path | None:
         """The stored maps by which it spares what the words need."""
-        folder = (self.config.get("specaug_conf") or {}).get("protect_maps")
+        return self._folder("protect_maps")
+
+    def _folder(self, key: str) -> Path | None:
+        folder = (self.config.get("specaug_conf") or {}).get(key)
         return Path(folder) if folder else None
 
 
@@ -75,10 +82,12 @@ def load_arms(layout: Layout, folder: Path) -> tuple[Arm, ...]:
                 f"{options.asr_config}: {key} does not belong there: arms differ in their augmentation "
                 f"alone, which is set in conf/aug/<arm>.yaml"
             )
-    swept = _read_sweep(options.sweep)
+    swept = read_sweep(options.sweep)
     loaded = [_load_arm(name, swept, base, layout, folder) for name in options.arms]
-    if swept and not any(len(variants) > 1 or variants[0].swept for variants in loaded):
-        raise UserError(f"--sweep {options.sweep!r}: none of the arms {' '.join(options.arms)} masks anything")
+    if swept and not any(variants[0].swept for variants in loaded):
+        raise UserError(
+            f"--sweep {options.sweep!r}: has no say in any of the arms {' '.join(options.arms)}: name one that it has"
+        )
     arms = tuple(_with_seeds(list(itertools.chain(*loaded)), layout))
     if any(arm.needs_classifier or arm.maps for arm in arms):
         _check_classifier(arms, layout)
@@ -107,16 +116,25 @@ def _load_arm(
         config = {**copy.deepcopy(base), **augmentation}
         config.setdefault("specaug_conf", {})
         return [Arm(name, config, False, augmentation=name, base=name)]
-    arms = []
+    given = augmentation.get("specaug_conf") or {}
+    if not isinstance(given, dict):
+        raise UserError(f"{path}: specaug_conf: {given!r} is no mapping of options to values")
+    arms: dict[str, Arm] = {}
     for values in itertools.product(*swept.values()):
-        setting = dict(zip(swept, values))
-        conf = copy.deepcopy(augmentation.get("specaug_conf") or {})
-        for key, value in setting.items():
-            _set(conf, key, value)
+        setting = with_say(dict(zip(swept, values)), _with(given, dict(zip(swept, values))))
+        label = "_".join([name, *(f"{key}{_word(value)}" for key, value in setting.items())])
+        if label in arms:
+            continue  # what sets it apart from an earlier one has no say
+        conf = _with(given, setting)
         if conf.get("target") is True:  # YAML reads a bare `true` as a truth value
             conf["target"] = "true"
         needs = needs_classifier(conf)
-        if needs and not conf.get("classifier"):
+        if conf.get("classifier") and Path(conf["classifier"]) != layout.accent_exp:
+            raise UserError(
+                f"{path}: specaug_conf.classifier: {conf['classifier']}, and the classifier of this run is "
+                f"{layout.accent_exp}: remove it there, or give --classifier {conf['classifier']}"
+            )
+        if needs:
             conf["classifier"] = str(layout.accent_exp)
         if conf.get("protect") == "recogniser":
             _protect_by_recogniser(conf, path, base, layout)
@@ -137,10 +155,17 @@ def _load_arm(
             needs = needs_classifier(conf)
             if not needs:
                 del conf["classifier"]
-        label = "_".join([name, *(f"{key}{_word(value)}" for key, value in setting.items())])
         config = {**copy.deepcopy(base), **augmentation, "specaug_conf": conf}
-        arms.append(Arm(label, config, needs, augmentation=label, base=name, swept=setting, maps=maps))
-    return arms
+        arms[label] = Arm(label, config, needs, augmentation=label, base=name, swept=setting, maps=maps)
+    return list(arms.values())
+
+
+def _with(conf: dict, setting: Mapping[str, Any]) -> dict:
+    """A copy of `specaug_conf` with what a sweep sets."""
+    conf = copy.deepcopy(conf)
+    for key, value in setting.items():
+        set_key(conf, key, value)
+    return conf
 
 
 def _protect_by_recogniser(conf: dict, path: Path, base: dict, layout: Layout) -> None:
@@ -167,35 +192,8 @@ def _changes_audio(base: dict) -> bool:
     return bool(base.get("rir_scp") or base.get("noise_scp") or effects)
 
 
-def _read_sweep(text: str) -> dict[str, list]:
-    """"aug.mask_ratio=0.1,0.2 aug.fill=mean,noise" -> {"mask_ratio": [0.1, 0.2], "fill": [...]}"""
-    swept: dict[str, list] = {}
-    for word in text.split():
-        key, equals, values = word.partition("=")
-        if not key.startswith("aug.") or not equals or not all(values.split(",")):
-            raise UserError(f"--sweep {word!r}: write aug.<key of specaug_conf>=value,value,…")
-        key = key.removeprefix("aug.")
-        if key in swept:
-            raise UserError(f"--sweep {text!r}: {key} is given twice")
-        swept[key] = [yaml.safe_load(value) for value in values.split(",")]
-        for value in swept[key]:
-            if not str(value).replace(".", "").replace("_", "").replace("-", "").isalnum():
-                raise UserError(f"--sweep {word!r}: {value!r} cannot be part of a folder's name")
-        if len(set(map(str, swept[key]))) < len(swept[key]):
-            raise UserError(f"--sweep {word!r}: a value is given twice")
-    return swept
-
-
 def _word(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _set(conf: dict, key: str, value: Any) -> None:
-    """Set a key, or one inside another: specaug.num_time_mask."""
-    *outer, last = key.split(".")
-    for name in outer:
-        conf = conf.setdefault(name, {})
-    conf[last] = value
 
 
 def _with_seeds(arms: list[Arm], layout: Layout) -> list[Arm]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from espnet_saliency.recipe.conditions import DecodedSet, decoded_sets
 from espnet_saliency.recipe.extra_sets import ExtraSet, find_extra_sets
@@ -135,7 +136,7 @@ class Layout:
         parts = ["maps", settings.method, settings.target, settings.reference_accent, *layers]
         if settings.min_confidence:
             parts.append(f"confidence{settings.min_confidence:g}")
-        return self.saliency_exp / "_".join(str(part) for part in parts if part)
+        return self.saliency_exp / quote("_".join(str(part) for part in parts if part), safe="=,+ ")
 
     @property
     def first_recogniser(self) -> Path | None:

@@ -108,12 +108,11 @@ def _store(recipe: Recipe, settings: MapSettings, folder: Path, device: str, nj:
 
 def stream_arguments(recipe: Recipe, arm: Arm) -> list[str]:
     """What tells ESPnet's training of the streams that the arm reads; [] where it reads none."""
-    layout = recipe.layout
     files = []
-    if arm.maps:
-        files.append(f"{layout.maps(arm.maps) / 'maps.scp'},saliency,kaldi_ark")
+    if arm.stored_maps:
+        files.append(f"{arm.stored_maps / 'maps.scp'},saliency,kaldi_ark")
     elif arm.needs_accents:
-        files.append(f"{layout.asr_exp(arm.name) / 'utt2accent_number'},accent,text_int")
+        files.append(f"{recipe.layout.asr_exp(arm.name) / 'utt2accent_number'},accent,text_int")
     if arm.phonetic_maps:
         files.append(f"{arm.phonetic_maps / 'maps.scp'},phonetic,kaldi_ark")
     option = "--train_data_path_and_name_and_type"
@@ -128,7 +127,7 @@ def prepare_streams(recipe: Recipe, arm: Arm) -> None:
     """
     layout = recipe.layout
     data = layout.dump(layout.joined_train_set)
-    for folder in (arm.maps and layout.maps(arm.maps), arm.phonetic_maps):
+    for folder in (arm.stored_maps, arm.phonetic_maps):
         if not folder:
             continue
         table = folder / "maps.scp"

@@ -150,8 +150,7 @@ def _report(recipe: Recipe) -> None:
     if has_conditions(comparison):
         say(f"  the conditions: {write_conditions(layout.report, comparison)}")
     if options.sweep:
-        variants = {arm.augmentation: Variant(arm.augmentation, arm.base, arm.swept)
-                    for arm in recipe.arms if arm.swept}  # fmt: skip
+        variants = {arm.augmentation: Variant(arm.augmentation, arm.base, arm.swept) for arm in recipe.arms}
         say(f"  the sweep: {write_sweep(layout.report, comparison, list(variants.values()))}")
     # A borrowed classifier is evaluated beside this recipe's maps, not in its own folder.
     evaluated = recipe.steps.get((8, "evaluation"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import Any, Mapping, Sequence
 
@@ -20,7 +21,7 @@ class Variant:
     base: str
     """The arm that it varies."""
     values: Mapping[str, Any]
-    """What the sweep sets, e.g. {"mask_ratio": 0.2}; the same keys in every variant."""
+    """What the sweep sets, e.g. {"mask_ratio": 0.2}; {} for an arm that it has no say in."""
 
 
 def sweep_rows(
@@ -35,9 +36,8 @@ def sweep_rows(
     """
     scores = comparison["sets"][name]["wer"]
     baseline = comparison["baseline"]
-    known = [Variant(baseline, baseline, {})]
     rows = []
-    for variant in [*known, *(v for v in variants if v.arm != baseline)]:
+    for variant in sorted(variants, key=lambda variant: variant.arm != baseline):
         groups = scores["arms"][variant.arm]["groups"]
         difference = next(
             (
@@ -73,7 +73,7 @@ def write_sweep(folder: Path, comparison: Mapping[str, Any], variants: Sequence[
         json.dump(sets, handle, ensure_ascii=False, indent=1)
     with atomic_file(folder / "sweep.md") as handle:
         handle.write(_markdown(sets, comparison))
-    _plot(sets, comparison["baseline"], folder / "sweep.png")
+    _plot(sets, folder / "sweep.png")
     return folder / "sweep.md"
 
 
@@ -120,8 +120,9 @@ def _change(row: Mapping[str, Any]) -> str:
     return f"{row['change']:+.1f} ({row['change_low']:+.1f} to {row['change_high']:+.1f})"
 
 
-def _plot(sets: Mapping[str, list[dict[str, Any]]], baseline: str, path: Path) -> None:
-    """WER over the first swept setting, one line for each arm and value of the other settings."""
+def _plot(sets: Mapping[str, list[dict[str, Any]]], path: Path) -> None:
+    """WER over the first swept setting, one line for each arm and value of the other settings; level
+    lines for the arms that have no such setting."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -130,12 +131,13 @@ def _plot(sets: Mapping[str, list[dict[str, Any]]], baseline: str, path: Path) -
     panels = figure.subplots(1, len(sets), squeeze=False)[0]
     for axes, (name, rows) in zip(panels, sets.items()):
         first, *others = _keys(rows)
+        swept = [row for row in rows if first in row["values"]]
         lines: dict[str, list[dict[str, Any]]] = {}
-        for row in rows[1:]:
+        for row in swept:
             rest = ", ".join(f"{key} {row['values'].get(key)}" for key in others)
             lines.setdefault(", ".join(filter(None, [row["base"], rest])), []).append(row)
         # Settings that are words have their places in the order in which they were given.
-        places = list(dict.fromkeys(row["values"][first] for row in rows[1:]))
+        places = list(dict.fromkeys(row["values"][first] for row in swept))
         numeric = all(isinstance(place, (int, float)) for place in places)
         for label, points in lines.items():
             xs = [p["values"][first] if numeric else places.index(p["values"][first]) for p in points]
@@ -145,7 +147,8 @@ def _plot(sets: Mapping[str, list[dict[str, Any]]], baseline: str, path: Path) -
                           capsize=3, label=label)  # fmt: skip
         if not numeric:
             axes.set_xticks(range(len(places)), [str(place) for place in places])
-        axes.axhline(rows[0]["rate"], color="grey", linestyle=":", label=baseline)
+        for row, style in zip((row for row in rows if row not in swept), cycle((":", "--", "-."))):
+            axes.axhline(row["rate"], color="grey", linestyle=style, label=row["arm"])
         axes.set_title(name)
         axes.set_xlabel(first)
         axes.set_ylabel("WER, %")

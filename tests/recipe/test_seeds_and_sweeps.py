@@ -54,6 +54,17 @@ def test_a_sweep_varies_the_masking_arms_in_all_combinations():
     assert arms[2].swept == {"mask_ratio": 0.1, "fill": "noise", "specaug.num_time_mask": 3}
 
 
+def test_a_setting_that_has_no_say_in_an_arm_makes_no_variants_of_it():
+    sweep = ("--sweep", "aug.temperature=0.0,1.0 aug.mask_ratio=0.1,0.2")
+    options = ("--arms", "random saliency random_protected", "--first_recogniser", "exp/x", "--stop_stage", "8")
+    arms = arms_of(*options, *sweep)
+    names = [arm.name for arm in arms]
+    assert names[:2] == ["random_mask_ratio0.1", "random_mask_ratio0.2"]
+    # What is spared is a map, which random masks are drawn by too.
+    assert [sum(name.startswith(f"{arm}_temp") for name in names) for arm in ("saliency", "random_protected")] == [4, 4]
+    assert len(names) == 10
+
+
 @pytest.mark.parametrize(
     "options, message",
     [
@@ -62,9 +73,16 @@ def test_a_sweep_varies_the_masking_arms_in_all_combinations():
         (["--sweep", "aug.colour=red"], "specaug_conf.colour: unknown"),
         (["--sweep", "aug.mask_ratio=0.1,7"], r"mask_ratio: 7 is not a number within \[0, 1\]"),
         (["--sweep", "aug.fill=mean,mean"], "a value is given twice"),
+        (["--sweep", "aug.apply_prob=1,1.0"], "a value is given twice"),
+        (["--sweep", "aug.mask_ratio=[0.1,0.3],[0.2,0.4]"], "single values, no lists: write conf/aug/NAME.yaml"),
+        (["--sweep", "aug.fill={a"], "single values, no lists"),
+        (["--sweep", "aug.fill='"], "cannot be part of a folder's name"),
+        (["--sweep", "aug.mask_ratio.x=1"], r"mask_ratio is \[0.1, 0.3\] and has no keys inside it"),
+        (["--sweep", "aug.classifier=other"], "classifier: other, and the .* of this run is .*--classifier other"),
+        (["--sweep", "aug.temperature=0.5", "--arms", "random specaug"], "no say in any of the arms random specaug"),
         (["--sweep", "aug.fill=mean aug.fill=noise"], "fill is given twice"),
         (["--sweep", "aug.classifier=a/b"], "'a/b' cannot be part of a folder's name"),
-        (["--sweep", "aug.fill=mean", "--arms", "specaug none"], "none of the arms specaug none masks"),
+        (["--sweep", "aug.fill=mean", "--arms", "specaug none"], "has no say in any of the arms specaug none"),
         (["--seeds", "1 2 1"], "--seeds 1 2 1: one is named twice"),
         (["--seeds", "1 x"], "--seeds takes a whole number, not 'x'"),
     ],

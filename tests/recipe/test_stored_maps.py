@@ -9,9 +9,12 @@ import pytest
 import yaml
 
 from espnet_saliency.datadir.kaldi import read_table
+from espnet_saliency.errors import UserError
 from espnet_saliency.recipe.arms import load_arms
 from espnet_saliency.recipe.layout import Layout
+from espnet_saliency.recipe.maps import stream_arguments
 from espnet_saliency.recipe.options import ROOT, load_options
+from espnet_saliency.recipe.recipe import Recipe
 
 
 def arms_of(*options: str):
@@ -35,6 +38,7 @@ def test_an_arm_reads_stored_maps_and_needs_no_classifier():
         ("aug.method=rolled", "maps_grad_cam_predicted", False),  # the control of the same map
         ("aug.method=layer_cam", "maps_layer_cam_predicted", False),
         ("aug.min_confidence=0.5", "maps_grad_cam_predicted_confidence0.5", False),
+        ("aug.min_confidence=5e-1", "maps_grad_cam_predicted_confidence0.5", False),  # YAML reads text
         ("aug.fill=accent_mix", "maps_grad_cam_predicted", True),  # the fill asks the classifier
         ("aug.method=frozen", None, False),
     ],
@@ -51,6 +55,22 @@ def test_online_where_the_training_changes_the_audio(tmp_path):
     (tmp_path / "noisy.yaml").write_text(yaml.safe_dump({**config, "noise_scp": "noise.scp"}))
     _, (arm,) = arms_of("--arms", "saliency", "--asr_config", str(tmp_path / "noisy.yaml"))
     assert arm.maps is None and arm.needs_classifier
+
+
+def test_an_arm_may_name_maps_of_its_own(tmp_path):
+    conf = tmp_path / "conf" / "aug" / "mine.yaml"
+    conf.parent.mkdir(parents=True)
+    conf.write_text("specaug: saliency\nspecaug_conf: {stored_maps: /maps}\n")
+    given = load_options(["--corpus", "mini_accent", "--arms", "mine"])
+    (arm,) = load_arms(Layout(given.recipe), tmp_path)
+    assert arm.maps is None and not arm.needs_classifier
+    recipe = Recipe(given, Layout(given.recipe), (arm,))
+    assert stream_arguments(recipe, arm)[:2] == [
+        "--train_data_path_and_name_and_type", "/maps/maps.scp,saliency,kaldi_ark"
+    ]  # fmt: skip
+    conf.write_text("specaug: saliency\nspecaug_conf: [1]\n")
+    with pytest.raises(UserError, match=r"mine.yaml: specaug_conf: \[1\] is no mapping"):
+        load_arms(Layout(given.recipe), tmp_path)
 
 
 def test_online_where_it_is_asked_for():

@@ -29,6 +29,7 @@ def comparison() -> dict:
 
 
 VARIANTS = [
+    Variant("specaug", "specaug", {}),
     Variant("sal_a", "saliency", {"mask_ratio": 0.1, "fill": "mean"}),
     Variant("sal_b", "saliency", {"mask_ratio": 0.3, "fill": "mean"}),
 ]
@@ -55,4 +56,12 @@ def test_files(tmp_path):
 def test_settings_may_be_words_or_numbers(tmp_path, key, values):
     variants = [Variant(arm, "saliency", {key: value}) for arm, value in zip(("sal_a", "sal_b"), values)]
     write_sweep(tmp_path, comparison(), variants)
+    assert (tmp_path / "sweep.png").stat().st_size > 5000
+
+
+def test_the_baseline_may_be_swept_and_may_be_all_there_is(tmp_path):
+    arms = [Variant("specaug", "saliency", {"mask_ratio": 0.1}), Variant("sal_a", "saliency", {"mask_ratio": 0.2})]
+    table = write_sweep(tmp_path, comparison(), arms).read_text()
+    assert "|saliency|0.1|20.0|-|" in table and "|saliency|0.2|19.0|-1.0" in table
+    write_sweep(tmp_path, comparison(), arms[:1])
     assert (tmp_path / "sweep.png").stat().st_size > 5000
