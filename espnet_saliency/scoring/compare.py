@@ -156,6 +156,8 @@ def _from_files(
     """Score hypotheses of any program; what the scores are made of is kept in --out."""
     reference = read_transcripts(options.reference)
     ids = sorted(reference.texts)
+    if not ids:
+        raise UserError(f"{options.reference}: no utterance in it: give the references of the test set")
     speakers = dict(reference.speakers)
     if options.speakers:
         speakers = read_labels(options.speakers, "speaker")
@@ -171,6 +173,12 @@ def _from_files(
         print(
             f"note: no speakers are known: each of the {len(ids)} utterances counts as one, so "
             "intervals are narrower than they should be; give --speakers",
+            file=sys.stderr,
+        )
+    elif without := [i for i in ids if not speakers.get(i)]:
+        print(
+            f"note: {len(without)} of {len(ids)} utterances have no speaker ({', '.join(without[:3])}"
+            f"{', …' if len(without) > 3 else ''}): each counts as one",
             file=sys.stderr,
         )
     for name, table in tables.items():

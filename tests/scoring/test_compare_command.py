@@ -89,6 +89,8 @@ def test_mistakes_are_one_line_that_names_the_file(files, capsys):
         "--reference", "ref", "short"
     )
     assert "1 hypotheses have no reference (s9-z)" in told("--reference", "ref", "more.trn")
+    Path("empty").write_text("")
+    assert "empty: no utterance in it" in told("--reference", "empty", "--accents", "accents.csv", "good.trn")
     assert "nothing.trn: no such file" in told("--reference", "ref", "nothing.trn")
     assert "no such experiment folder" in told("exp/none")
     assert "--accents goes with --reference" in told("--accents", "accents.csv", "exp/none")
@@ -130,3 +132,10 @@ def test_two_labels_for_one_speaker_are_refused(files):
     Path("a.tsv").write_text("speaker\taccent\ns1\tnorth\ns1\tsouth\n")
     with pytest.raises(UserError, match="s1 has two labels, 'north' and 'south'"):
         read_labels(Path("a.tsv"), "accent")
+
+
+def test_utterances_without_a_speaker_are_told_of(files, capsys):
+    Path("some").write_text("s1-a s1\n")
+    found = compared("--reference", "ref", "--speakers", "some", "good.trn", "bad.trn")
+    assert "note: 2 of 3 utterances have no speaker (s2-b, s3-c): each counts as one" in capsys.readouterr().err
+    assert found["sets"]["test"]["wer"]["arms"]["good"]["groups"]["overall"]["speakers"] == 3
