@@ -6,7 +6,7 @@ import json
 import os
 from functools import partial
 from pathlib import Path
-from typing import Sequence
+from typing import Any, Sequence
 
 from espnet_saliency.accent.classifier import AccentClassifier
 from espnet_saliency.accent.evaluate import evaluate, warnings
@@ -25,9 +25,12 @@ from espnet_saliency.recipe.options import RecipeOptions, read_yaml
 from espnet_saliency.recipe.recipe import Recipe, classifier_digests
 from espnet_saliency.recipe.steps import Stage, Step
 from espnet_saliency.recipe.titles import TITLES
+from espnet_saliency.saliency.cam import METHODS
 from espnet_saliency.saliency.faithfulness import faithfulness
 from espnet_saliency.saliency.heldout import has_accent_of
+from espnet_saliency.saliency.map_settings import MapSettings, map_name
 from espnet_saliency.saliency.picture import draw_pictures
+from espnet_saliency.saliency.specaug import MAPLESS
 from espnet_saliency.saliency.stability import stability
 
 
@@ -179,7 +182,7 @@ def stage_9(recipe: Recipe) -> Stage:
             stage=9,
             name="saliency",
             folder=folder,
-            inputs={"seed": options.seed},
+            inputs={"seed": options.seed, **_shown_maps(recipe)},
             needs=(recipe.step(8, "evaluation"),),
             outputs=(folder / "faithfulness.json", folder / "pictures.json"),
             run=partial(_explain, recipe, folder),
@@ -187,6 +190,19 @@ def stage_9(recipe: Recipe) -> Stage:
     )
     maps = map_steps(recipe, _device(options), _threads(options))
     return Stage(9, TITLES[9], (step, *_stability_steps(recipe), *maps, *phonetic))
+
+
+def _shown_maps(recipe: Recipe) -> dict[str, Any]:
+    """Method and layer of the maps that stage 9 looks at, where they are not the usual ones.
+
+    They are those of the first arm whose masks are drawn by a classifier's map. The usual ones are no
+    input of a step: a run that was finished with them stays finished.
+    """
+    for arm in recipe.arms:
+        conf = arm.config.get("specaug_conf") or {}
+        if arm.config.get("specaug") == "saliency" and conf.get("method") not in MAPLESS:
+            return MapSettings.from_conf(conf, METHODS).unusual
+    return {}
 
 
 def _stability_steps(recipe: Recipe) -> tuple[Step, ...]:
@@ -199,7 +215,7 @@ def _stability_steps(recipe: Recipe) -> tuple[Step, ...]:
         stage=9,
         name="stability",
         folder=folder,
-        inputs={"seed": options.seed},
+        inputs={"seed": options.seed, **_shown_maps(recipe)},
         needs=(
             *(recipe.step(7, name) for name in ("classifier", "second classifier")),
             *_set_steps(recipe),
@@ -213,7 +229,7 @@ def _stability_steps(recipe: Recipe) -> tuple[Step, ...]:
 def _compare_maps(recipe: Recipe, folder: Path) -> None:
     options, layout = recipe.options, recipe.layout
     call_in_fork(
-        compare_classifiers,
+        partial(compare_classifiers, **_shown_maps(recipe)),
         *(layout.accent_exp, layout.second_accent_exp, _unheard_sets(recipe), folder),
         *(_device(options), options.seed),
         threads=_threads(options),
@@ -221,7 +237,14 @@ def _compare_maps(recipe: Recipe, folder: Path) -> None:
 
 
 def compare_classifiers(
-    first: Path, second: Path, sets: Sequence[Path], folder: Path, device: str, seed: int
+    first: Path,
+    second: Path,
+    sets: Sequence[Path],
+    folder: Path,
+    device: str,
+    seed: int,
+    method: str = "grad_cam",
+    layer: str | Sequence[str] | None = None,
 ) -> None:
     """Agreement of two classifiers' maps on the first of `sets` with accents that they know."""
     classifiers = [AccentClassifier.load(path) for path in (first, second)]
@@ -231,19 +254,21 @@ def compare_classifiers(
         with atomic_file(folder / "stability.json") as handle:
             json.dump(None, handle)
         return
-    agreement = stability(*classifiers, data, folder, device=device, seed=seed)
+    agreement = stability(
+        *classifiers, data, folder, device=device, seed=seed, method=method, layer=layer
+    )
     correlation = agreement["correlation"]
     say(
-        f"  {data.name}: the maps of two seeds correlate by {0.0 if correlation is None else correlation:.2f}, "
-        f"their most salient fifths overlap by {100 * agreement['overlap']:.0f} % "
-        f"(chance {100 * agreement['chance_overlap']:.0f} %)"
+        f"  {data.name}: the maps{_by(method, layer)} of two seeds correlate by "
+        f"{0.0 if correlation is None else correlation:.2f}, their most salient fifths overlap by "
+        f"{100 * agreement['overlap']:.0f} % (chance {100 * agreement['chance_overlap']:.0f} %)"
     )
 
 
 def _explain(recipe: Recipe, folder: Path) -> None:
     options, layout = recipe.options, recipe.layout
     call_in_fork(
-        explain_classifier,
+        partial(explain_classifier, **_shown_maps(recipe)),
         *(layout.accent_exp, _unheard_sets(recipe), folder, _device(options), options.seed),
         threads=_threads(options),
     )
@@ -256,7 +281,13 @@ def _unheard_sets(recipe: Recipe) -> list[Path]:
 
 
 def explain_classifier(
-    path: Path, sets: Sequence[Path], folder: Path, device: str, seed: int
+    path: Path,
+    sets: Sequence[Path],
+    folder: Path,
+    device: str,
+    seed: int,
+    method: str = "grad_cam",
+    layer: str | Sequence[str] | None = None,
 ) -> None:
     """Stage 9's work, on the first of `sets` that has accents which the classifier knows."""
     classifier = AccentClassifier.load(path)
@@ -265,19 +296,26 @@ def explain_classifier(
     if data is None:
         say("  no set has accents that the classifier knows: no faithfulness, no pictures")
     else:
-        curves = faithfulness(classifier, data, folder, device=device, seed=seed)
+        how = dict(device=device, seed=seed, method=method, layer=layer)
+        curves = faithfulness(classifier, data, folder, **how)
         salient, at_random = (
             dict(zip(curves["shares"], curves["curves"][order])) for order in ("salient", "random")
         )
         say(
-            f"  {data.name}: accuracy {100 * curves['untouched']:.1f} %; with 20 % hidden, the most salient "
-            f"{100 * salient[0.2]:.1f} %, at random {100 * at_random[0.2]:.1f} %"
+            f"  {data.name}: accuracy {100 * curves['untouched']:.1f} %; with 20 % hidden, the most salient"
+            f"{_by(method, layer)} {100 * salient[0.2]:.1f} %, at random {100 * at_random[0.2]:.1f} %"
         )
-        pictures = draw_pictures(classifier, data, folder / "pictures", device=device, seed=seed)
+        pictures = draw_pictures(classifier, data, folder / "pictures", **how)
     for name, content in (("faithfulness", curves), ("pictures", pictures)):
         with atomic_file(folder / f"{name}.json") as handle:
             json.dump(content, handle, indent=1, ensure_ascii=False)
     say(f"  {folder}")
+
+
+def _by(method: str, layer: str | Sequence[str] | None) -> str:
+    """What a line of the console adds where the maps are not the usual ones."""
+    name = map_name(method, layer)
+    return name and f" ({name})"
 
 
 def _threads(options: RecipeOptions) -> int:

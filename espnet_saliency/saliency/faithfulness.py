@@ -28,7 +28,12 @@ from torch import Tensor
 from espnet_saliency.accent.classifier import AccentClassifier
 from espnet_saliency.files import atomic_file
 from espnet_saliency.progress import Progress
-from espnet_saliency.saliency.cam import ClassActivation, grad_cam, saliency_map, valid_frames
+from espnet_saliency.saliency.cam import (
+    ClassActivation,
+    class_activation,
+    saliency_map,
+    valid_frames,
+)
 from espnet_saliency.saliency.controls import roll_in_time
 from espnet_saliency.saliency.faithfulness_plot import plot
 from espnet_saliency.saliency.heldout import batches, read_labelled
@@ -51,6 +56,8 @@ def faithfulness(
     limit: int | None = 1000,
     device: str = "cpu",
     seed: int = 0,
+    method: str = "grad_cam",
+    layer: str | Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """Measure how faithful the maps are on one set; write faithfulness.json and faithfulness.png.
 
@@ -63,6 +70,7 @@ def faithfulness(
         limit: at most this many utterances, evenly spaced.
         device: where the classifier runs.
         seed: of random orders, random weights and the bootstrap.
+        method, layer: of the maps, see `cam.class_activation`.
 
     Returns:
         {"set", "shares", "curves": {order: accuracies}, "intervals": {order: [[low, high], …]}
@@ -70,13 +78,14 @@ def faithfulness(
         with all hidden}, "auc": {"deletion" | "insertion": {order: {"value", "low", "high"},
         "salient_gain": the same}}, "untouched" (accuracy), "balanced_accuracy", "chance",
         "random_weights_correlation" (mean rank correlation; None where it is defined nowhere),
-        "utterances", "speakers", "left_out", …}; all rates are shares of one. An AUC is the mean
-        accuracy over the shares from 0 to the last (trapezoid). `salient_gain` is how much better
-        the salient order does than the random one: lower in deletion, higher in insertion; a
-        faithful map's interval lies above 0.
+        "utterances", "speakers", "left_out", "method", "layer", …}; all rates are shares of
+        one. An AUC is the mean accuracy over the shares from 0 to the last (trapezoid).
+        `salient_gain` is how much better the salient order does than the random one: lower in
+        deletion, higher in insertion; a faithful map's interval lies above 0.
 
     Raises:
-        UserError: no utterance of an accent that the classifier knows; a file that cannot be read.
+        UserError: no utterance of an accent that the classifier knows; a file that cannot be read;
+            an unknown method or layer.
     """
     utterances, left_out = read_labelled(data, classifier, limit)
     policy = dataclasses.replace(
@@ -96,9 +105,16 @@ def faithfulness(
     correlations: list[float] = []
     with Progress(f"faithfulness on {data.name}", len(utterances)) as progress:
         for batch in batches(utterances, classifier, device):
-            heard, cam = _ask(classifier, batch.feats, batch.lengths, shares, policy, generator)
+            maps, cam = saliency_map(
+                classifier, batch.feats, batch.lengths, method=method, layer=layer
+            )
+            heard = _ask(
+                classifier, batch.feats, batch.lengths, maps, cam.logits, shares, policy, generator
+            )
             hits.extend((heard == batch.accents).T.cpu().numpy())
-            other = grad_cam(stranger, batch.feats, batch.lengths, cam.target)
+            other = class_activation(
+                stranger, batch.feats, batch.lengths, cam.target, method, layer
+            )
             correlations += rank_correlations(cam, other)
             speakers += [one.speaker for one in batch.utterances]
             accents += [one.accent for one in batch.utterances]
@@ -141,6 +157,8 @@ def faithfulness(
         "patch": [policy.patch_frames, policy.patch_bins],
         "fill": policy.fill,
         "seed": seed,
+        "method": method,
+        "layer": layer if layer is None or isinstance(layer, str) else list(layer),
         "classifier": classifier.digest,
     }
     with atomic_file(folder / "faithfulness.json") as handle:
@@ -172,14 +190,15 @@ def _ask(
     classifier: AccentClassifier,
     feats: Tensor,
     lengths: Tensor,
+    maps: Tensor,
+    logits: Tensor,
     shares: Sequence[float],
     policy: MaskPolicy,
     generator: torch.Generator,
-) -> tuple[Tensor, ClassActivation]:
+) -> Tensor:
     """(2 + curves * shares, B), what the classifier hears untouched, with all hidden, and so on."""
     size = (feats.size(1), feats.size(2))
     with torch.no_grad():
-        maps, cam = saliency_map(classifier, feats, lengths)
         draws = draw(feats.size(0), size, policy, generator)
         valid = valid_frames(lengths, size[0])[:, :, None].expand(-1, -1, size[1])
 
@@ -187,7 +206,7 @@ def _ask(
             hidden = fill(feats, mask, lengths, policy.fill, generator)
             return classifier(hidden, lengths).argmax(dim=-1)
 
-        answers = [cam.logits.argmax(dim=-1), heard(valid)]
+        answers = [logits.argmax(dim=-1), heard(valid)]
         by_order = {
             "salient": maps,
             "random": None,
@@ -200,7 +219,7 @@ def _ask(
                 fixed = draws._replace(share=torch.full_like(draws.share, share))
                 mask = place(fixed, by_order[order], lengths, size, policy)
                 answers.append(heard(mask if direction == "deletion" else valid & ~mask))
-    return torch.stack(answers), cam
+    return torch.stack(answers)
 
 
 def random_weights(classifier: AccentClassifier, seed: int) -> AccentClassifier:

@@ -30,6 +30,19 @@ class MapSettings:
         return cls(**{**given, "method": method, "layer": layer, "min_confidence": sure})
 
     @property
+    def unusual(self) -> dict[str, Any]:
+        """Method and layer, those of the two alone that are not the usual ones."""
+        both = {"method": self.method, "layer": self.layer}
+        return {name: value for name, value in both.items() if value != getattr(MapSettings, name)}
+
+    @property
     def storable(self) -> bool:
         """Whether the map of an utterance is always the same: not of a target that is drawn."""
         return self.target != "sample"
+
+
+def map_name(method: str, layer: str | Sequence[str] | None) -> str:
+    """What a reader is told: "layer_cam of encoder.stem"; "" for Grad-CAM of the last layer."""
+    if layer is None:
+        return "" if method == MapSettings.method else method
+    return f"{method} of {layer if isinstance(layer, str) else ' + '.join(layer)}"

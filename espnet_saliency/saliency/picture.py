@@ -19,8 +19,9 @@ from espnet_saliency.accent.classifier import AccentClassifier
 from espnet_saliency.accent.features import FeatureSettings
 from espnet_saliency.errors import UserError
 from espnet_saliency.files import atomic_file
-from espnet_saliency.saliency.cam import saliency_map
+from espnet_saliency.saliency.cam import METHODS, saliency_map
 from espnet_saliency.saliency.heldout import Labelled, batches, log_mel, read_audio, read_labelled
+from espnet_saliency.saliency.map_settings import map_name
 from espnet_saliency.saliency.masking import MaskPolicy, sample_mask
 
 HERTZ = (250, 500, 1000, 2000, 4000, 8000, 16000)
@@ -51,6 +52,8 @@ def explain(
     feats: Tensor,
     policy: MaskPolicy = MaskPolicy(),
     seed: int = 0,
+    method: str = "grad_cam",
+    layer: str | Sequence[str] | None = None,
 ) -> Explanation:
     """Map and one mask of an utterance.
 
@@ -59,12 +62,16 @@ def explain(
         feats: (T, F), log-mel, not normalised.
         policy: as in training, but that the utterance always takes part.
         seed: of the mask.
+        method, layer: of the map, see `cam.class_activation`.
+
+    Raises:
+        UserError: an unknown method or layer.
     """
     policy = dataclasses.replace(policy, apply_prob=1.0)
     generator = torch.Generator().manual_seed(seed)
     batch, lengths = feats[None], torch.tensor([len(feats)], device=feats.device)
     with torch.no_grad():
-        saliency, cam = saliency_map(classifier, batch, lengths)
+        saliency, cam = saliency_map(classifier, batch, lengths, method=method, layer=layer)
         mask = sample_mask(saliency, lengths, tuple(feats.shape), policy, generator)
     posterior = cam.logits.softmax(dim=-1)[0]
     heard = int(posterior.argmax())
@@ -72,12 +79,14 @@ def explain(
     return Explanation(*arrays, classifier.accents[heard], float(posterior[heard]))
 
 
-def caption(explanation: Explanation, name: str, accent: str | None = None) -> str:
-    """One line: what is shown, what was heard, how much the mask hides."""
+def caption(
+    explanation: Explanation, name: str, accent: str | None = None, maps: str = ""
+) -> str:
+    """One line: what is shown, what was heard, how much the mask hides, and `map_name`."""
     truth = "" if accent is None else f" ({accent})"
     return (
         f"{name}{truth}: heard as {explanation.accent} ({100 * explanation.posterior:.0f} %), "
-        f"{100 * explanation.mask.mean():.0f} % masked"
+        f"{100 * explanation.mask.mean():.0f} % masked{maps and f', {maps}'}"
     )
 
 
@@ -98,7 +107,7 @@ def draw_utterance(
     shades = panels[1].imshow(
         explanation.saliency.T, cmap="magma", vmin=0, vmax=1, alpha=0.75, **shown
     )
-    panels[1].set_title(f"what says “{explanation.accent}”", fontsize=10)
+    panels[1].set_title(f"what says “{explanation.accent}”", fontsize=10, parse_math=False)
     figure.colorbar(shades, ax=panels[1], pad=0.01, label="saliency")
     panels[2].imshow(explanation.feats.T, **grey)
     hidden = np.ma.masked_where(~explanation.mask, np.ones_like(explanation.feats))
@@ -109,12 +118,16 @@ def draw_utterance(
     for panel in panels:
         panel.set_yticks(positions, labels)
         panel.set_ylabel("frequency, Hz")
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(title, fontsize=10, parse_math=False)  # a $ in a name is no formula
     _save(figure, path)
 
 
 def accent_averages(
-    classifier: AccentClassifier, utterances: Sequence[Labelled], device: str = "cpu"
+    classifier: AccentClassifier,
+    utterances: Sequence[Labelled],
+    device: str = "cpu",
+    method: str = "grad_cam",
+    layer: str | Sequence[str] | None = None,
 ) -> dict[str, np.ndarray]:
     """Average map of each accent's utterances, for their true accent: (POSITIONS, F).
 
@@ -125,7 +138,9 @@ def accent_averages(
     sums: dict[int, np.ndarray] = {}
     counts: dict[int, int] = {}
     for batch in batches(list(utterances), classifier, device):
-        maps, _ = saliency_map(classifier, batch.feats, batch.lengths, batch.accents)
+        maps, _ = saliency_map(
+            classifier, batch.feats, batch.lengths, batch.accents, method, layer
+        )
         for accent, one, length in zip(batch.accents.tolist(), maps, batch.lengths.tolist()):
             parts = over_positions(one[:length].double().cpu().numpy())
             sums[accent] = sums.get(accent, 0.0) + parts
@@ -156,7 +171,7 @@ def draw_averages(averages: dict[str, np.ndarray], features: FeatureSettings, pa
             average.T, origin="lower", aspect="auto", cmap="magma", vmin=0.0, vmax=highest,
             extent=(0, 100, -0.5, features.n_mels - 0.5),
         )  # fmt: skip
-        panel.set_title(accent, fontsize=9)
+        panel.set_title(accent, fontsize=9, parse_math=False)
         panel.set_yticks(*ticks, fontsize=7)
     for panel in panels.flat[len(averages) :]:
         panel.set_axis_off()
@@ -167,7 +182,7 @@ def draw_averages(averages: dict[str, np.ndarray], features: FeatureSettings, pa
     shades = axes.imshow(
         np.stack(list(profiles.values())), aspect="auto", cmap="magma", interpolation="nearest"
     )
-    axes.set_yticks(range(len(profiles)), list(profiles))
+    axes.set_yticks(range(len(profiles)), list(profiles), parse_math=False)
     axes.set_xticks(*ticks)
     axes.set_xlabel("frequency, Hz")
     axes.set_title("where each accent is heard, average over time and utterances", fontsize=10)
@@ -183,6 +198,8 @@ def draw_pictures(
     limit: int | None = 1000,
     device: str = "cpu",
     seed: int = 0,
+    method: str = "grad_cam",
+    layer: str | Sequence[str] | None = None,
 ) -> list[dict[str, str]]:
     """Pictures of a set: the first utterance of each accent, and the average by accent.
 
@@ -194,22 +211,26 @@ def draw_pictures(
         limit: utterances that the average is taken over, evenly spaced.
         device: where the classifier runs.
         seed: of the masks.
+        method, layer: of the maps, see `cam.class_activation`.
 
     Returns:
         [{"png": path, "caption": text}, …], the average first.
 
     Raises:
-        UserError: no utterance of an accent that the classifier knows; a file that cannot be read.
+        UserError: no utterance of an accent that the classifier knows; a file that cannot be read;
+            an unknown method or layer.
     """
     classifier = classifier.to(device)
     utterances, _ = read_labelled(data, classifier, limit)
     path = folder / "average_by_accent.png"
-    draw_averages(accent_averages(classifier, utterances, device), classifier.features, path)
+    maps = map_name(method, layer)
+    averages = accent_averages(classifier, utterances, device, method, layer)
+    draw_averages(averages, classifier.features, path)
     pictures = [
         {
             "png": str(path),
             "caption": "Average saliency of each accent over frequency and position in the "
-            f"utterance, {len(utterances)} utterances of {data.name}",
+            f"utterance, {len(utterances)} utterances of {data.name}{maps and f', {maps}'}",
         }
     ]
     first: dict[int, Labelled] = {}
@@ -219,8 +240,8 @@ def draw_pictures(
         one, accent = first[number], classifier.accents[number]
         wave = read_audio(one.path, classifier.features.fs)
         feats, lengths = log_mel(classifier, [wave], device)
-        explanation = explain(classifier, feats[0, : lengths[0]], policy, seed)
-        title = caption(explanation, one.utt_id, accent)
+        explanation = explain(classifier, feats[0, : lengths[0]], policy, seed, method, layer)
+        title = caption(explanation, one.utt_id, accent, maps)
         path = folder / f"example_{number:02d}.png"
         draw_utterance(explanation, classifier.features, title, path)
         pictures.append({"png": str(path), "caption": title})
@@ -263,16 +284,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--classifier", required=True, help="experiment folder of the classifier")
     parser.add_argument("--out", type=Path, required=True, help="PNG file to write")
     parser.add_argument("--seed", type=int, default=0, help="seed of the mask")
+    parser.add_argument("--method", default="grad_cam", help=f"of the map: {', '.join(METHODS)}")
+    parser.add_argument(
+        "--layer",
+        action="append",
+        help="of the map, the classifier's last one without it; more than one, by commas or by "
+        "giving the option again, are averaged",
+    )
     options = parser.parse_args(arguments)
+    names = list(dict.fromkeys(",".join(options.layer or ()).split(",")))
+    layer = None if options.layer is None else names if len(names) > 1 else names[0]
     try:
+        if options.out.suffix.lower() != ".png":
+            raise UserError(f"--out {options.out}: a PNG is written: give a name that ends in .png")
+        if not -(2**63) <= options.seed < 2**64:
+            raise UserError(f"--seed {options.seed}: more than 64 bits: give a smaller number")
         if not options.audio.is_file():
             raise UserError(f"{options.audio}: no such audio file")
         classifier = AccentClassifier.load(options.classifier)
         wave = read_audio(options.audio, classifier.features.fs)
         feats, lengths = log_mel(classifier, [wave])
-        explanation = explain(classifier, feats[0, : lengths[0]], seed=options.seed)
-        title = caption(explanation, options.audio.name)
-        draw_utterance(explanation, classifier.features, title, options.out)
+        feats = feats[0, : lengths[0]]
+        explanation = explain(
+            classifier, feats, seed=options.seed, method=options.method, layer=layer
+        )
+        title = caption(explanation, options.audio.name, maps=map_name(options.method, layer))
+        try:
+            draw_utterance(explanation, classifier.features, title, options.out)
+        except OSError as error:
+            raise UserError(f"--out {options.out}: cannot be written: {error.strerror}") from error
     except UserError as error:
         print(error, file=sys.stderr)
         return 2

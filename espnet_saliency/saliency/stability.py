@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Sequence
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from espnet_saliency.accent.classifier import AccentClassifier
 from espnet_saliency.errors import UserError
 from espnet_saliency.files import atomic_file
 from espnet_saliency.progress import Progress
-from espnet_saliency.saliency.cam import ClassActivation, grad_cam
+from espnet_saliency.saliency.cam import ClassActivation, class_activation
 from espnet_saliency.saliency.faithfulness import random_weights, rank_correlations
 from espnet_saliency.saliency.heldout import batches, read_labelled
 
@@ -35,6 +35,8 @@ def stability(
     limit: int | None = 500,
     device: str = "cpu",
     seed: int = 0,
+    method: str = "grad_cam",
+    layer: str | Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """Compare the maps of two classifiers, each for the true accent; write stability.json.
 
@@ -45,15 +47,17 @@ def stability(
         limit: at most this many utterances, evenly spaced.
         device: where the classifiers run.
         seed: of the random weights.
+        method, layer: of the maps, see `cam.class_activation`.
 
     Returns:
         {"correlation", "random_weights_correlation" (means over utterances; None where they are
         defined for none), "overlap" (mean intersection over union of the top fifths), "chance_overlap",
-        "agreement" (share of utterances that both give the same accent), "utterances", "classifiers"
-        (their digests)}.
+        "agreement" (share of utterances that both give the same accent), "utterances", "method",
+        "layer", "classifiers" (their digests)}.
 
     Raises:
-        UserError: the classifiers know other accents or hear other features.
+        UserError: the classifiers know other accents or hear other features; an unknown method or
+            layer.
     """
     if first.accents != second.accents:
         raise UserError(
@@ -69,8 +73,10 @@ def stability(
     same, strange, overlaps, agreed = [], [], [], 0
     with Progress(f"stability of maps on {data.name}", len(utterances)) as progress:
         for batch in batches(utterances, first, device):
-            maps = [grad_cam(c, batch.feats, batch.lengths, batch.accents)
-                    for c in (first, second, stranger)]  # fmt: skip
+            maps = [
+                class_activation(c, batch.feats, batch.lengths, batch.accents, method, layer)
+                for c in (first, second, stranger)
+            ]
             same += rank_correlations(maps[0], maps[1])
             strange += rank_correlations(maps[0], maps[2])
             overlaps += top_overlaps(maps[0], maps[1])
@@ -85,6 +91,8 @@ def stability(
         "chance_overlap": TOP / (2 - TOP),
         "agreement": agreed / len(utterances),
         "utterances": len(utterances),
+        "method": method,
+        "layer": layer if layer is None or isinstance(layer, str) else list(layer),
         "classifiers": [first.digest, second.digest],
     }
     with atomic_file(folder / "stability.json") as handle:

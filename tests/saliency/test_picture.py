@@ -125,3 +125,77 @@ def test_command_line_refuses_in_one_line(experiment, glides, tmp_path, capsys, 
     assert error.count("\n") == 1
     assert str(classifier if case == "classifier" else audio) in error
     assert not out.exists()
+
+
+def run_command(capsys, audio, experiment, out, *options):
+    words = [str(audio), "--classifier", str(experiment), "--out", str(out), *options]
+    return picture.main(words), capsys.readouterr()
+
+
+def test_command_line_draws_the_map_asked_for(experiment, glides, tmp_path, capsys):
+    audio = glides / "rising0-0.flac"
+    stem, block = "encoder.stem", "encoder.stages.1.0"
+    seen = {}
+    for name, options in {
+        "usual": [],
+        "commas": ["--method", "layer_cam", "--layer", f"{stem},{block}"],
+        "again": ["--method", "layer_cam", "--layer", stem, "--layer", block],
+        "one": ["--layer", stem],
+    }.items():
+        out = tmp_path / f"{name}.png"
+        status, said = run_command(capsys, audio, experiment, out, *options)
+        assert status == 0
+        seen[name] = (out.read_bytes(), said.out.rpartition(" masked")[2].strip())
+    assert seen["usual"][1] == "" and seen["one"][1] == ", grad_cam of encoder.stem"
+    assert seen["commas"][1] == ", layer_cam of encoder.stem + encoder.stages.1.0"
+    assert seen["commas"] == seen["again"]
+    assert len({png for png, _ in seen.values()}) == 3
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        (["--method", "rolled"], ["'rolled'", "grad_cam, grad_cam_plus_plus, hires_cam, layer_cam"]),
+        (["--layer", "encoder.x"], ["'encoder.x'", "encoder.stem, encoder.stages.0.0"]),
+        (["--layer", "encoder.stem,"], ["no layer ''", "encoder.stem, encoder.stages.0.0"]),
+        (["--seed", str(2**64)], ["--seed", str(2**64), "64 bits"]),
+        (["--seed", str(-(2**63) - 1)], ["--seed", "64 bits"]),
+    ],
+)
+def test_command_line_refuses_a_value_in_one_line(
+    experiment, glides, tmp_path, capsys, options, words
+):
+    out = tmp_path / "picture.png"
+    status, said = run_command(capsys, glides / "rising0-0.flac", experiment, out, *options)
+    assert status == 2 and said.err.count("\n") == 1 and not out.exists()
+    assert all(word in said.err for word in words), said.err
+
+
+def test_the_largest_seed_is_taken(experiment, glides, tmp_path, capsys):
+    audio, out = glides / "rising0-0.flac", tmp_path / "picture.PNG"
+    assert run_command(capsys, audio, experiment, out, "--seed", str(2**64 - 1))[0] == 0
+
+
+@pytest.mark.parametrize("name", ["folder.png", "file/picture.png", "x.jpg", "plain", f"{'x' * 300}.png"])
+def test_command_line_refuses_where_it_cannot_write(experiment, glides, tmp_path, capsys, name):
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "file").write_text("a file\n")
+    out = tmp_path / name
+    status, said = run_command(capsys, glides / "rising0-0.flac", experiment, out)
+    assert status == 2 and said.err.count("\n") == 1 and f"--out {out}: " in said.err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder.png"]
+
+
+def test_dollar_signs_in_names_are_no_formulas(
+    make_experiment, glide_classifier, glides, tmp_path, capsys
+):
+    accents = ["$\\falling$", "$_rising$"]
+    experiment = make_experiment(tmp_path / "exp", token_list=[*accents, "<unk>"])
+    audio = tmp_path / "a$^$b$_$.flac"
+    audio.write_bytes((glides / "rising0-0.flac").read_bytes())
+    status, said = run_command(capsys, audio, experiment, tmp_path / "picture.png")
+    assert status == 0 and "a$^$b$_$.flac: heard as $" in said.out
+    averages = dict(zip(accents, np.random.default_rng(0).random((2, 40, 80))))
+    path = tmp_path / "average.png"
+    picture.draw_averages(averages, glide_classifier.features, path)
+    assert path.read_bytes().startswith(b"\x89PNG")
