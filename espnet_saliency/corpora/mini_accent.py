@@ -1,9 +1,9 @@
 """A miniature corpus that is generated: short sentences in twelve accents of English.
 
 Description
-    Sentences of three to seven words out of 51, spoken by espeak-ng: five of its English voices,
-    and seven languages that read English words in their own spelling (`respelling`). About an hour
-    and a half in under a minute, the same bytes every time.
+    Sentences of three to seven words out of 51, or as many connected digits, spoken by espeak-ng:
+    five of its English voices, and seven languages that read English words in their own spelling
+    (`respelling`). About an hour and a half in under a minute, the same bytes every time.
     A speaker is a variant of the voice (vocal tract), a rate, a pitch and its range. Every accent
     has the same speakers, so that a voice says nothing about the accent: a classifier that learns
     voices is at chance. The test speakers are not those of train and dev, and read the same
@@ -102,6 +102,9 @@ PATTERNS = tuple(
     )
 )
 """Sentences, all as likely."""
+DIGITS = "zero one two three four five six seven eight nine".split()
+PROMPTS = ("sentences", "digits")
+"""What speakers can be given to read."""
 
 # Part of the corpus -> the hundreds of its speakers' numbers. The order is that of speaking.
 _PARTS = {"test": 2, "dev": 1, "train": 0}
@@ -131,6 +134,8 @@ class Options:
     """Utterances of a speaker in test."""
     unseen_utterances: int = 4
     """Utterances of a speaker in test_unseen; the first ones are those of test."""
+    prompts: str = "sentences"
+    """What is read: sentences, or digits (three to seven connected digits)."""
     corpus_seed: int = 1
     """Another seed makes other sentences and speakers."""
 
@@ -223,7 +228,8 @@ def _line(
     rate, pitch, range_ = voice.randint(140, 180), voice.randint(30, 70), voice.randint(30, 70)
     # Learning wants many sentences, tests want accents to be compared on the same ones.
     reader = "all accents" if part == "test" else accent
-    text = sentence(_random(options, "sentence", reader, index, number))
+    read = sentence if options.prompts == "sentences" else digits
+    text = read(_random(options, "sentence", reader, index, number))
     return Line(
         utt_id=f"{accent}-{index:03d}-{number:02d}",
         speaker=f"{accent}-{index:03d}",
@@ -244,6 +250,11 @@ def sentence(chance: random.Random) -> str:
     return " ".join(chance.choice(GRAMMAR[slot]) for slot in chance.choice(PATTERNS))
 
 
+def digits(chance: random.Random) -> str:
+    """Three to seven digits, spelt out."""
+    return " ".join(chance.choice(DIGITS) for _ in range(chance.randint(3, 7)))
+
+
 def _random(options: Options, *key: object) -> random.Random:
     # Its own generator for each speaker and sentence: a smaller corpus is a part of a larger one.
     return random.Random(_number("\0".join(map(str, (options.corpus_seed, *key)))))
@@ -255,6 +266,8 @@ def _number(text: str) -> int:
 
 
 def _check(options: Options) -> None:
+    if options.prompts not in PROMPTS:
+        raise UserError(f"--prompts {options.prompts}: one of {', '.join(PROMPTS)}")
     for name in ("accents", "unseen_accents"):
         given = getattr(options, name)
         for accent in given:

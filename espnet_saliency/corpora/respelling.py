@@ -25,11 +25,16 @@ found     फ़ाउंड    фаунд     faund     faund     faund     파
 painted   पेंटिड    пейнтед   péinted   peinted   pehnted   페인티드      peyntıd
 sold      सोल्ड     соулд     sould     sold      sohld     솔드        sold
 wanted    वॉन्टिड   вонтед    guánted   uonted    wonted    원티드       vantıd
+zero      ज़ीरो      зироу     sirou     ziro      siroh     지로        ziro
+one       वन        ван       uan       uan       wann      원          van
 two       टू        ту        tu        tu        tuh       투         tu
 three     थ्री      сри       srí       tri       sri       쓰리        tri
 four      फ़ोर      фор       for       for       fohr      포         for
 five      फ़ाइव     файв      faib      faiv      faif      파이브       fayv
+six       सिक्स     сикс      siks      sics      sicks     식스        siks
 seven     सेवन      севен     seben     seven     sewwen    세븐        sevın
+eight     एट        эйт       éit       eit       eht       에잇        eyt
+nine      नाइन      найн      náin      nain      nein      나인        nayn
 ten       टेन       тен       ten       ten       tenn      텐         ten
 thirty    थर्टी     сёрти     zerti     terti     ßörti     써티        törti
 cold      कोल्ड     коулд     could     cold      kohld     콜드        kold

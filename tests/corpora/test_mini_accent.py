@@ -15,7 +15,15 @@ import pytest
 import soundfile
 
 from espnet_saliency.corpora import manifest, mini_accent
-from espnet_saliency.corpora.mini_accent import ACCENTS, FOREIGN, GRAMMAR, Options, plan, prepare
+from espnet_saliency.corpora.mini_accent import (
+    ACCENTS,
+    DIGITS,
+    FOREIGN,
+    GRAMMAR,
+    Options,
+    plan,
+    prepare,
+)
 from espnet_saliency.corpora.respelling import RESPELLING
 from espnet_saliency.errors import UserError
 
@@ -48,9 +56,21 @@ def made(tmp_path_factory):
 def test_vocabulary_is_neither_trivial_nor_large():
     words = [word for slot in GRAMMAR.values() for word in slot]
     assert len(words) == len(set(words)) == 51
-    assert set(words) == set(RESPELLING)
+    assert set(words) | set(DIGITS) == set(RESPELLING)
     assert all(set(spelt) == set(FOREIGN.values()) for spelt in RESPELLING.values())
     assert {len(line.text.split()) for line in plan(Options())} == {3, 4, 5, 6, 7}
+
+
+def test_digits_are_read_in_place_of_sentences_and_all_as_often():
+    lines = plan(Options(prompts="digits"))
+    trained = [line for line in lines if line.set_name == "train"]
+    counts = Counter(word for line in trained for word in line.text.split())
+    assert set(counts) == set(DIGITS) and len(DIGITS) == 10
+    # 1,792 prompts of five digits on average: each digit 896 times give or take 4 deviations.
+    assert all(abs(count - 896) < 116 for count in counts.values())
+    assert {len(line.text.split()) for line in lines} == {3, 4, 5, 6, 7}
+    # The same speakers say them, under the same ids.
+    assert [line[:4] for line in lines] == [line[:4] for line in plan(Options())]
 
 
 def test_size_of_the_default_corpus():
@@ -149,6 +169,7 @@ def test_seed_of_the_corpus_changes_sentences_and_speakers():
         ({"unseen_accents": ("turkish",)}, "--unseen_accents turkish: is not among --accents"),
         ({"unseen_accents": ("italian", "indian")}, "leaves 1 of 3 accents to train on"),
         ({"train_speakers": 0}, "--train_speakers 0: must lie between 1 and 100"),
+        ({"prompts": "letters"}, "--prompts letters: one of sentences, digits"),
         ({"unseen_utterances": 101}, "--unseen_utterances 101: must lie between 1 and 100"),
     ],
 )
