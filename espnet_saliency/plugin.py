@@ -7,10 +7,11 @@ classifier's parts to that of the classification task `cls`.
 
 from __future__ import annotations
 
+import argparse
 import functools
 import importlib
 from pathlib import Path
-from typing import Iterable
+from typing import Any, Callable, Iterable
 
 from espnet_saliency.errors import UserError
 
@@ -32,7 +33,7 @@ def register(tasks: Iterable[str] = TASKS) -> None:
 
     Adds `specaug: saliency` and `frontend: masked_default` to the recognisers, and `encoder:
     accent_resnet | espnet_resnet`, `specaug: crop_specaug` and `normalize: masked_utterance_mvn` to
-    `cls`.
+    `cls`, whose classifiers with one of these encoders are validated by balanced accuracy.
 
     Args:
         tasks: names of TASKS; their modules are imported, which takes seconds the first time.
@@ -53,13 +54,14 @@ def _register(task: str) -> None:
         module.encoder_choices.classes["espnet_resnet"] = EspnetResNet
         module.specaug_choices.classes["crop_specaug"] = CropSpecAug
         module.normalize_choices.classes["masked_utterance_mvn"] = MaskedUtteranceMVN
+        _when_built(module.CLSTask, _balance)
     else:
         from espnet_saliency.saliency.probe import MaskedFrontend
         from espnet_saliency.saliency.specaug import SaliencySpecAug
 
         module.frontend_choices.classes["masked_default"] = MaskedFrontend
         module.specaug_choices.classes["saliency"] = SaliencySpecAug
-        _bind_when_built(getattr(module, RECOGNISERS[task]))
+        _when_built(getattr(module, RECOGNISERS[task]), _bind)
         _count_on_when_resumed()
 
 
@@ -120,26 +122,39 @@ def _check_streams(specaug, streams: Iterable[tuple[str, str, str]]) -> None:
             )
 
 
-def _bind_when_built(task: type) -> None:
-    """Have `task.build_model` tell the augmentation which features the recogniser computes."""
+def _when_built(task: type, finish: Callable[[Any, argparse.Namespace], None]) -> None:
+    """Have `task.build_model` call `finish(model, args)` on what it has built; once, however often."""
     original = task.__dict__["build_model"].__func__
-    if hasattr(original, "binds_saliency"):
+    if hasattr(original, "finishes"):
         return
 
     @functools.wraps(original)
     def build_model(cls, args):
-        from espnet_saliency.accent.features import FeatureSettings
-        from espnet_saliency.saliency.specaug import SaliencySpecAug
-
         model = original(cls, args)
-        specaug = model.specaug
-        if isinstance(specaug, SaliencySpecAug):
-            # Random masks need no map, so any frontend will do for them.
-            if specaug.needs_features:
-                specaug.bind(FeatureSettings.from_frontend(model.frontend))
-            _check_streams(specaug, getattr(args, "train_data_path_and_name_and_type", None) or ())
-            model.register_forward_pre_hook(_hand_over, with_kwargs=True)
+        finish(model, args)
         return model
 
-    build_model.binds_saliency = True
+    build_model.finishes = True
     task.build_model = classmethod(build_model)
+
+
+def _bind(model: Any, args: argparse.Namespace) -> None:
+    """Tell the augmentation which features the recogniser computes."""
+    from espnet_saliency.accent.features import FeatureSettings
+    from espnet_saliency.saliency.specaug import SaliencySpecAug
+
+    specaug = model.specaug
+    if isinstance(specaug, SaliencySpecAug):
+        # Random masks need no map, so any frontend will do for them.
+        if specaug.needs_features:
+            specaug.bind(FeatureSettings.from_frontend(model.frontend))
+        _check_streams(specaug, getattr(args, "train_data_path_and_name_and_type", None) or ())
+        model.register_forward_pre_hook(_hand_over, with_kwargs=True)
+
+
+def _balance(model: Any, args: argparse.Namespace) -> None:
+    """Validate the accent classifier by balanced accuracy; ESPnet's own classifiers stay as they are."""
+    from espnet_saliency.accent.validation import balance_validation
+
+    if hasattr(model.encoder, "activations") and model.classification_type == "multi-class":
+        balance_validation(model, getattr(args, "valid_data_path_and_name_and_type", None) or ())

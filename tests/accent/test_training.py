@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -64,19 +65,20 @@ def test_data_without_accents_to_tell_apart_is_refused(dump, tmp_path):
 
 @pytest.mark.slow
 def test_the_shipped_configuration_learns_to_tell_two_accents_apart(dump, tmp_path):
-    # A fifth of one accent only: batches are balanced all the same.
-    train = tmp_path / "train"
-    shutil.copytree(dump / "train", train)
-    for name in ("wav.scp", "utt2spk", "utt2accent", "utt2num_samples"):
-        lines = (train / name).read_text().splitlines(keepends=True)
-        kept = [x for i, x in enumerate(lines) if not x.startswith("dark") or i % 5 == 0]
-        (train / name).write_text("".join(kept))
-    write_training_data(train, dump / "dev", tmp_path / "stats")
+    # A fifth of one accent only: batches are balanced all the same, and so is the validation.
+    train, dev = tmp_path / "train", tmp_path / "dev"
+    for folder in (train, dev):
+        shutil.copytree(dump / folder.name, folder)
+        for name in ("wav.scp", "utt2spk", "utt2accent", "utt2num_samples"):
+            lines = (folder / name).read_text().splitlines(keepends=True)
+            kept = [x for i, x in enumerate(lines) if not x.startswith("dark") or i % 5 == 0]
+            (folder / name).write_text("".join(kept))
+    write_training_data(train, dev, tmp_path / "stats")
     exp = tmp_path / "exp"
     config = tmp_path / "config.yaml"
     conf = yaml.safe_load((ROOT / "conf" / "train_accent_resnet.yaml").read_text())
     # Small enough for a test; what decides the network and the batches' balance stays.
-    conf.update(batch_bins=200000, max_epoch=6, keep_nbest_models=2, num_workers=0)
+    conf.update(batch_bins=200000, max_epoch=6, keep_nbest_models=[2, 6], num_workers=0)
     conf["scheduler_conf"]["warmup_steps"] = 10
     conf["specaug_conf"]["crop_frames"] = 120
     config.write_text(yaml.safe_dump(conf))
@@ -87,11 +89,19 @@ def test_the_shipped_configuration_learns_to_tell_two_accents_apart(dump, tmp_pa
     run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr[-3000:]
 
-    classifier = AccentClassifier.load(exp)
+    two_best = exp / "valid.acc.ave_2best.pth"
+    classifier = AccentClassifier.load(two_best)
     assert classifier.accents == ("bright", "dark") and classifier.stride == (8, 8)
-    assert (exp / "valid.acc.ave.pth").exists()
     results = evaluate(classifier, {"test": dump / "test"}, exp / "eval")["sets"]["test"]
     assert results["balanced_accuracy"] >= 0.9 and not results["near_chance"]
+    # What the epochs are ranked by is the balanced accuracy of their models.
+    log = dict(re.findall(r"(\d+)epoch results:.*\[valid\].*? acc=([\d.]+)", run.stderr))
+    kept = sorted(exp.glob("[0-9]*epoch.pth"))
+    assert len(kept) == 6
+    for path in kept:
+        figures = evaluate(AccentClassifier.load(path), {"dev": dev}, tmp_path / path.stem)
+        balanced = figures["sets"]["dev"]["balanced_accuracy"]
+        assert float(log[path.name.removesuffix("epoch.pth")]) == pytest.approx(balanced, abs=1e-3)
     # The weights in the file are the ones in use.
-    weights = torch.load(exp / "valid.acc.ave.pth", weights_only=True)
+    weights = torch.load(two_best, weights_only=True)
     assert torch.equal(weights["decoder.linear_out.weight"], classifier.linear_weight)
