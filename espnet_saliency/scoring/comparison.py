@@ -103,7 +103,7 @@ def compare(
         a single speaker, a relative change from zero). Group "" holds utterances without a known
         accent; where no accent is known there is only "overall". For "cer" the words are
         characters. Differences carry the corrected p-value `p_holm` and, for "wer", `p_mapsswe`,
-        `p_mapsswe_holm` and `segments`; `small` marks fewer than 5 speakers.
+        `p_mapsswe_holm` and `segments`; `small` marks fewer than 10 speakers.
 
         `by` has the rates by length, by speaker and by any column of the data, see
         `groups.rates_by_column`.

@@ -14,6 +14,7 @@ from typing import Any, Mapping, Sequence
 from espnet_saliency.files import atomic_file
 from espnet_saliency.scoring.charts import SHAPES, Interval, Row, Series, interval_chart
 from espnet_saliency.scoring.score_folder import OVERALL
+from espnet_saliency.scoring.significance import FEW_SPEAKERS
 
 CLEAN = "clean"
 
@@ -129,8 +130,8 @@ def condition_markdown(comparison: Mapping[str, Any], metric: str = "wer") -> st
     lines = [
         f"{metric.upper()} in %, overall with its {100 * level:g} % interval over speakers; more: "
         "points above the same arm on clean speech; change: points against "
-        f"{comparison['baseline']} under the same condition. Accents marked * have fewer than 5 "
-        "speakers. Numbers from comparison.json.",
+        f"{comparison['baseline']} under the same condition. Accents marked * have fewer than "
+        f"{FEW_SPEAKERS} speakers. Numbers from comparison.json.",
     ]
     for of in _unique(row.of for row in rows):
         mine = {(row.condition, row.arm, row.group): row for row in rows if row.of == of}

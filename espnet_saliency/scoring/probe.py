@@ -15,7 +15,7 @@ from typing import Any, Mapping, Sequence
 
 from espnet_saliency.files import atomic_file
 from espnet_saliency.scoring.score_folder import OVERALL
-from espnet_saliency.scoring.significance import holm
+from espnet_saliency.scoring.significance import FEW_SPEAKERS, holm
 
 ORDERS = ("random", "least", "salient")
 """Which patches are hidden; the reference of a comparison comes before what is compared with it."""
@@ -205,7 +205,8 @@ def _markdown(result: Mapping[str, Any]) -> str:
         f"WER in % of {_cell(result['recogniser'])} on {result['utterances']} utterances of "
         f"{result['speakers']} speakers, a share of each utterance's features hidden; with its "
         f"{100 * boot['level']:g} % interval ({boot['draws']:,} bootstrap draws over speakers). "
-        "More: points above nothing hidden. Accents marked * have fewer than 5 speakers.",
+        f"More: points above nothing hidden. Accents marked * have fewer than {FEW_SPEAKERS} "
+        "speakers.",
         "",
         *_head(["hidden", "share", "overall", "more", *names]),
     ]

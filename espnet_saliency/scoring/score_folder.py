@@ -105,6 +105,10 @@ def score_decode(decode_dir: Path, data_dir: Path, policy: str = "none") -> dict
             f"{data_dir / f'utt2{clash[0]}'}: a column of the data may not be called {clash[0]!r}: "
             "utterances.tsv has one of that name; rename it"
         )
+    if not any(text.split() for text in references.values()):
+        raise UserError(
+            f"{ref_file}: all {len(references)} references are empty: write the words that were said"
+        )
     references = {i: normalize(text) for i, text in references.items()}
     hypotheses = {i: normalize(text) for i, text in hypotheses.items()}
     if not any(references.values()):

@@ -249,8 +249,8 @@ def _markdown(tables: Tables, seen_from: str) -> str:
         "",
         "Rates in %, differences in points with their 95 % interval (bootstrap over speakers). "
         f"Seen: {seen_from}. Overall: all accents together, each unseen in its turn. p: "
-        "randomisation test over speakers, for an accent with Holm's correction. * fewer than 5 "
-        "speakers.",
+        "randomisation test over speakers, for an accent with Holm's correction. * fewer than "
+        f"{significance.FEW_SPEAKERS} speakers.",
     ]
     flat = [(s, m, table) for s, metrics in tables.items() for m, table in metrics.items()]
     for name, metric, table in flat:

@@ -92,7 +92,7 @@ def test_files(tmp_path):
     text = (tmp_path / "probe.md").read_text()
     warning = "WARNING: dev: near &lt;b> chance"
     assert f"\n{result['answer']}\n\n{warning}\n\nWER in % of specaug on 12" in text
-    assert "|hidden|share|overall|more|north/x|south|" in text
+    assert "|hidden|share|overall|more|north/x*|south*|" in text
     assert "|nothing|0 %|0.0 (0.0 to 0.0)|-|0.0|0.0|" in text
     assert "|most salient|25 %|50.0 (50.0 to 50.0)|+50.0 (+50.0 to +50.0)|50.0|50.0|" in text
     # 4 / 2^12 after Holm over two shares, 4 / 2^6 over two accents.

@@ -140,13 +140,19 @@ def test_only_the_first_few_ids_are_named(data, decode):
     [
         ({"utt2spk": "s1-a s1\ns1-b s1\n"}, r"1 utterances of text have no speaker \(s2-a\)"),
         ({"utt2accent": "s1-a overall\n"}, "no accent may be called 'overall'"),
-        ({"text": "s1-a\ns1-b\ns2-a\n"}, "leaves no word"),
+        ({"text": "s1-a\ns1-b\ns2-a\n"}, "text: all 3 references are empty: write the words"),
     ],
 )
 def test_data_that_does_not_fit(data, decode, files, message):
     write(data, **files)
     with pytest.raises(UserError, match=message):
         score_decode(decode, data)
+
+
+def test_a_policy_that_leaves_no_word_is_named(data, decode):
+    write(data, text="s1-a ...\ns1-b !\ns2-a ?\n")
+    with pytest.raises(UserError, match="text: text policy 'basic' leaves no word: choose another"):
+        score_decode(decode, data, "basic")
 
 
 def test_missing_and_broken_files(data, decode):
