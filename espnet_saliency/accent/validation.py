@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Sequence
+from typing import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -27,14 +27,16 @@ class BalancedAccuracy:
         weights: (n_classes,), weight of a right answer, from `class_weights`.
     """
 
-    def __init__(self, model: nn.Module, plain, weights: Tensor):
-        self._is_training = lambda: model.training
+    def __init__(
+        self, model: nn.Module, plain: Callable[[Tensor, Tensor], Tensor], weights: Tensor
+    ):
+        self._model = model
         self._plain = plain
         self.weights = weights
 
     def __call__(self, predictions: Tensor, target: Tensor) -> Tensor:
         """Args: predictions (B, n_classes), posteriors or logits; target (B,), indices."""
-        if self._is_training():
+        if self._model.training:
             return self._plain(predictions, target)
         right = predictions.argmax(dim=-1) == target
         return (self.weights.to(predictions)[target] * right).mean()
