@@ -28,13 +28,18 @@ def iter_table(path: str | os.PathLike[str]) -> Iterator[tuple[str, str]]:
     """Yield (key, value) of each line; the value is "" where a line holds a key alone.
 
     Raises:
-        UserError: the file is missing, not UTF-8, or has a line without a key.
+        UserError: the file is missing, not UTF-8, begins with a byte order mark (Kaldi and ESPnet
+            take it for a part of the first key), or has a line without a key.
     """
     number = 0
     try:
         # Only "\n" ends a line: texts may hold other characters that Python takes for line ends.
         with open(path, encoding="utf-8", newline="\n") as handle:
             for number, line in enumerate(handle, 1):
+                if number == 1 and line.startswith("\ufeff"):
+                    raise UserError(
+                        f"{path}: begins with a byte order mark; save it as UTF-8 without one"
+                    )
                 parts = line.split(maxsplit=1)
                 if not parts:
                     raise UserError(f"{path}: line {number} is empty; remove it")

@@ -17,6 +17,7 @@ import sys
 from pathlib import Path
 from typing import Sequence
 
+from espnet_saliency.datadir.kaldi import check_id
 from espnet_saliency.errors import UserError
 from espnet_saliency.files import atomic_file
 from espnet_saliency.scoring.comparison import ArmDecode, compare, write_comparison
@@ -69,6 +70,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def compare_systems(options: argparse.Namespace) -> Path:
     """Do what the command line asks for; returns the page."""
+    if options.draws < 1:
+        raise UserError(f"--draws {options.draws}: must be 1 or more")
+    check_id("set", options.set, "--set")
     named = [_named(system) for system in options.systems]
     if options.reference:
         arms = _from_files(named, options)
@@ -192,8 +196,8 @@ def _from_files(
         try:
             score_decode(folder, data, options.text)
         except UserError as error:
-            mended = str(error).replace(f"{folder / 'text'}, scored against {data / 'text'}",
-                                        f"{path}, scored against {options.reference}")
+            mended = str(error).replace(str(folder / "text"), str(path))
+            mended = mended.replace(str(data / "text"), str(options.reference))
             raise UserError(mended.replace(": decode the set again", "")) from None
         arms.append(
             ArmDecode(name, experiment.absolute(), "decode", (options.set,), options.command)

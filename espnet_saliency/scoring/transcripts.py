@@ -14,6 +14,8 @@ FORMATS = ("text", "trn", "stm")
 
 _TRN = re.compile(r"^(?P<text>.*?)\s*\((?P<id>[^()\s]+)\)\s*$")
 
+_ALTERNATIVES = re.compile(r"(?<!\S)\{\s[^}]*\s/\s[^}]*\}(?!\S)")
+
 
 class Transcripts(NamedTuple):
     """Texts by utterance id."""
@@ -33,14 +35,18 @@ def read_transcripts(path: Path) -> Transcripts:
     """Read references or hypotheses.
 
     - Kaldi text: `id words`, one line an utterance.
-    - trn (sclite): `words (id)`; lines that begin with `;;` are comments.
+    - trn (sclite): `words (id)`; lines that begin with `;;` are comments. sclite's alternatives,
+      `{ this / that }`, are refused: they would be scored as words.
     - stm (sclite): `file channel speaker begin end <labels> words`; the id is made of file,
       channel, speaker and begin (in 1/100 s), so two files agree on it where they agree on these.
       `IGNORE_TIME_SEGMENT_IN_SCORING` leaves a segment out, as sclite does.
 
     Raises:
-        UserError: the file is missing, a line is not of its format, an id occurs twice.
+        UserError: the file is missing, a line is not of its format or has alternatives, an id
+            occurs twice.
     """
+    if path.is_dir():
+        raise UserError(f"{path}: a folder: name a transcript in it (Kaldi text, .trn or .stm)")
     if not path.is_file():
         raise UserError(f"{path}: no such file: name a transcript (Kaldi text, .trn or .stm)")
     form = format_of(path)
@@ -54,6 +60,11 @@ def read_transcripts(path: Path) -> Transcripts:
     for number, line in enumerate(lines, start=1):
         if line.strip() and not line.startswith(";;"):
             row = (_trn if form == "trn" else _stm)(line, f"{path}, line {number}")
+            if alternatives := _ALTERNATIVES.search(row[1]):
+                raise UserError(
+                    f"{path}, line {number}: alternatives are not scored: put one of them in place "
+                    f"of {alternatives[0]!r}"
+                )
             if row[1] != "IGNORE_TIME_SEGMENT_IN_SCORING":
                 rows.append(row)
     texts = {utt_id: text for utt_id, text, _ in rows}

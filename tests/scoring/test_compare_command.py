@@ -98,6 +98,17 @@ def test_mistakes_are_one_line_that_names_the_file(files, capsys):
     assert "no column 'accent' in its header, which has speaker, dialect" in told(
         "--reference", "ref", "--accents", "other.csv", "good.trn"
     )
+    Path("empty_refs").write_text("s1-a\ns2-b\ns3-c\n")
+    assert told("--reference", "empty_refs", "good.trn").startswith(
+        "error: empty_refs: all 3 references are empty"
+    )
+    assert ".: a folder: name a transcript in it" in told("--reference", "ref", ".")
+    assert "--draws -5: must be 1 or more" in told("--reference", "ref", "--draws", "-5", "good.trn")
+    assert "--set: set id '../up'" in told("--reference", "ref", "--set", "../up", "good.trn")
+    Path("mark").write_text("s1-a hello\n", encoding="utf-8-sig")
+    assert "mark: begins with a byte order mark; save it as UTF-8 without one" in told(
+        "--reference", "mark", "good.trn"
+    )
     Path("wrong").write_text("x north\n")
     assert "has an accent for none of the 3 utterances" in told(
         "--reference", "ref", "--accents", "wrong", "good.trn"
@@ -123,6 +134,11 @@ def test_trn_keeps_brackets_in_the_words_and_refuses_doubled_ids(files):
     Path("x.trn").write_text("a (id1)\nb (id1)\n")
     with pytest.raises(UserError, match=r"1 ids occur more than once \(id1\)"):
         read_transcripts(Path("x.trn"))
+    Path("x.trn").write_text("one { two / to } (id1)\n")
+    with pytest.raises(UserError, match=r"line 1: alternatives .* in place of '{ two / to }'"):
+        read_transcripts(Path("x.trn"))
+    Path("x.trn").write_text("{a} and/or b (id1)\r\n;; comment\r\nc (id2)\r\n", encoding="utf-8-sig")
+    assert read_transcripts(Path("x.trn")).texts == {"id1": "{a} and/or b", "id2": "c"}
     Path("x.trn").write_text("no id here\n")
     with pytest.raises(UserError, match="line 1: not a line of trn"):
         read_transcripts(Path("x.trn"))
