@@ -266,12 +266,21 @@ def text_width(text: str) -> float:
 
 
 def shorten(text: str, limit: float = LABEL_LIMIT) -> str:
-    """`text` cut to `limit` units with an ellipsis; unchanged where it fits."""
+    """`text` with an ellipsis in its middle that brings it to `limit` units; unchanged where it fits.
+
+    Names that are too long often begin alike: both ends are kept.
+    """
     if text_width(text) <= limit:
         return text
-    while text and text_width(text) + 7.2 > limit:
-        text = text[:-1]
-    return text.rstrip() + "…"
+    kept = len(text) - 1
+    while kept > 1 and text_width(_ends(text, kept)) > limit:
+        kept -= 1
+    return _ends(text, kept)
+
+
+def _ends(text: str, kept: int) -> str:
+    end = kept // 3
+    return text[: kept - end].rstrip() + "…" + text[len(text) - end :].lstrip()
 
 
 def _open(name: str, title: str, desc: str, height: float) -> list[str]:

@@ -21,7 +21,7 @@ from espnet_saliency.files import atomic_file
 from espnet_saliency.scoring import report_classifier as judged
 from espnet_saliency.scoring import report_figures as figures
 from espnet_saliency.scoring import report_tables as tables
-from espnet_saliency.scoring.report_answer import answer, is_corrected, roles
+from espnet_saliency.scoring.report_answer import answer, is_corrected
 from espnet_saliency.scoring.report_columns import by_column
 from espnet_saliency.scoring.report_conditions import by_condition
 from espnet_saliency.scoring.report_examples import Examples, examples
@@ -29,13 +29,14 @@ from espnet_saliency.scoring.report_faithfulness import faithfulness
 from espnet_saliency.scoring.report_inputs import ReportInputs
 from espnet_saliency.scoring.report_markdown import markdown
 from espnet_saliency.scoring.report_probe import probe
+from espnet_saliency.scoring.report_roles import roles
 from espnet_saliency.scoring.report_section import Block
 from espnet_saliency.scoring.report_seeds import by_seed
 from espnet_saliency.scoring.report_sweep import sweep
 from espnet_saliency.scoring.report_training import Logs, learning_curves, training_logs
 from espnet_saliency.scoring.report_unseen import left_out
 from espnet_saliency.scoring.report_warnings import unseen_speakers, warnings
-from espnet_saliency.scoring.report_words import accent_name, arm_name, capital, count
+from espnet_saliency.scoring.report_words import accent_name, arm_name, arm_title, count
 
 __all__ = ["ReportInputs", "write_report"]
 
@@ -216,7 +217,7 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(arm=arm_name, accent=accent_name, capital=capital)
+    environment.filters.update(arm=arm_name, arm_title=arm_title, accent=accent_name)
     # Drawings are made by charts.py, which escapes what it writes.
     environment.filters["svg"] = Markup
     return environment

@@ -13,63 +13,25 @@ from typing import Any, Mapping
 from espnet_saliency.scoring.charts import Interval, number
 from espnet_saliency.scoring.conditions import CLEAN
 from espnet_saliency.scoring.report_certainty import how_certain
+from espnet_saliency.scoring.report_roles import Roles, roles
 from espnet_saliency.scoring.report_words import (
     NBSP,
     accent_name,
     arm_name,
-    capital,
+    arm_title,
     interval_text,
+    listed,
     points,
 )
 
 OVERALL = "overall"
+MOST_OTHERS = 4  # arms that the first screen names beside those that answer the question
 
 
 def ordinary_sets(comparison: Mapping[str, Any]) -> list[str]:
     """The test sets as they were recorded: without those that noise or a room was added to."""
     sets = comparison["sets"].items()
     return [name for name, one in sets if one.get("condition", CLEAN) == CLEAN]
-
-
-@dataclass(frozen=True)
-class Roles:
-    """Which arm is asked about, which is its baseline, which its control of random masks."""
-
-    method: str
-    baseline: str
-    control: str | None
-
-    def pairs(self) -> list[tuple[str, str]]:
-        """(arm, reference) of the comparisons that answer the question."""
-        wanted = [(self.method, self.baseline), (self.method, self.control)]
-        return [(arm, ref) for arm, ref in wanted if ref is not None and ref != arm]
-
-
-# The words of an arm's name that say what it does, and what they are in its control's name.
-_METHODS = {"saliency": "random", "accent_mix": "random_mix", "accent_shift": "random_shift"}
-_NO_METHODS = ("none", "specaug", "random", "rolled", "shuffled", "least", "frozen", "energy")
-
-
-def roles(comparison: Mapping[str, Any]) -> Roles:
-    """The arms' parts, by their names.
-
-    The method is the first arm that masks or changes what is salient, of those that are named
-    after the baseline as well where there are any. Without such an arm it is the first that is
-    neither the baseline nor a control, else the first that augments at all; where none is left the
-    baseline is the method too, and nothing is asked. The control is the arm with the method's name
-    but "random" for "saliency", "random_mix" for "accent_mix".
-    """
-    arms = [arm["name"] for arm in comparison["arms"]]
-    baseline = comparison["baseline"]
-    others = [arm for arm in arms if arm != baseline]
-    salient = [arm for arm in others if any(word in arm for word in _METHODS)]
-    with_baseline = [arm for arm in salient if arm.endswith(f"_{baseline}")]
-    unknown = [arm for arm in others if not arm.startswith(_NO_METHODS)]
-    augmented = [arm for arm in others if arm != "none"]
-    method = next(iter(with_baseline or salient or unknown or augmented), baseline)
-    controls = [method.replace(*words) for words in _METHODS.items() if words[0] in method]
-    control = next((arm for arm in controls if arm in arms and arm != baseline), None)
-    return Roles(method, baseline, control)
 
 
 def difference(scores: Mapping[str, Any], arm: str, reference: str) -> dict[str, dict] | None:
@@ -145,6 +107,7 @@ class Answer:
         mood: "better", "worse" or "unclear": how the page marks the headline.
         headline: the verdict, a few words.
         sentence: the differences with their intervals.
+        rest: how the arms fare that the sentence does not name; "" where it names all.
         others: one line for each other set.
         accents: which accents of the headline set moved; "" where none can be compared.
         certainty: what the intervals rest on and what they leave out.
@@ -153,6 +116,7 @@ class Answer:
     mood: str
     headline: str
     sentence: str
+    rest: str
     others: tuple[str, ...]
     accents: str
     certainty: str
@@ -181,24 +145,24 @@ def answer(
         group = one["wer"]["arms"][part.method]["groups"][OVERALL]
         several = len(comparison["arms"]) > 1
         sentence = (
-            f"{capital(arm_name(part.method))} has a WER of {number(group['rate'])} % on {phrase} "
+            f"{arm_title(part.method)} has a WER of {number(group['rate'])} % on {phrase} "
             f"({_percent_level(level)} interval {interval_text(group, signed=False)}). "
             f"There is no {'arm that masks what is salient' if several else 'second arm'} to "
             "compare it with."
         )
-        return Answer("unclear", "Nothing to compare", sentence, (), "", certainty)
+        return Answer("unclear", "Nothing to compare", sentence, "", (), "", certainty)
     found = [difference(one["wer"], arm, ref)[OVERALL] for arm, ref in pairs]
     verdicts = [verdict(group, level) for group in found]
     seeds = comparison.get("seeds") or []
     when = f"over {len(seeds)} seeds" if seeds else "in this run"
-    mood, headline = _headline(part, verdicts, phrase, when)
+    mood, headline = _headline(part, [ref for _, ref in pairs], verdicts, phrase, when)
     clauses = [
         _clause(part, ref, group, level, first=place == 0)
         for place, ((_, ref), group) in enumerate(zip(pairs, found))
     ]
     sentence = (
-        f"{capital(arm_name(part.method))} changed WER on {phrase} "
-        f"{', and '.join(clauses)}: {_tail(verdicts)}."
+        f"{arm_title(part.method)} changed WER on {phrase} "
+        f"{_and(clauses)}: {_tail(verdicts)}."
     )
     others = tuple(
         line
@@ -210,35 +174,52 @@ def answer(
         if line
     )
     accents = _accents(part, one, level)
-    return Answer(mood, headline, sentence, others, accents, certainty)
+    rest = _rest(comparison, part, one["wer"])
+    return Answer(mood, headline, sentence, rest, others, accents, certainty)
 
 
-def _headline(part: Roles, verdicts: list[str], phrase: str, when: str) -> tuple[str, str]:
-    base = arm_name(part.baseline)
-    against_base = verdicts[0]
-    against_control = verdicts[1] if len(verdicts) > 1 else None
+def _headline(
+    part: Roles, references: list[str], verdicts: list[str], phrase: str, when: str
+) -> tuple[str, str]:
+    """Mood and headline: it helped only where it is better than every reference."""
+    base, *others = (_reference_name(part, ref) for ref in references)
+    against_base, *against = verdicts
+    better = [name for name, found in zip(others, against) if found == "better"]
+    worse = [name for name, found in zip(others, against) if found == "worse"]
+    unclear = [name for name in others if name not in better and name not in worse]
+    helped, hurt = "It helped", "It hurt"
+    if not part.is_ours:  # a system of another recipe, or one arm of many: say which
+        helped, hurt = (f"{arm_title(part.method)} {word}" for word in ("did better", "did worse"))
     if against_base == "better":
-        if against_control in (None, "better"):
-            also = " and than random masks" if against_control else ""
-            return "better", f"It helped on {phrase} {when}: better than {base}{also}"
-        how = "worse than" if against_control == "worse" else "not shown to be better than"
-        return "unclear", f"Better than {base} on {phrase}, but {how} random masks of the same size"
+        if len(better) == len(others):
+            than = listed([f"than {name}" for name in (base, *better)])
+            return "better", f"{helped} on {phrase} {when}: better {than}"
+        if worse:
+            but = f"worse than {listed(worse)}"
+        else:
+            but = f"not shown to be better than {listed(unclear, 'or')}"
+        return "unclear", f"Better than {listed([base, *better])} on {phrase}, but {but}"
     if against_base == "worse":
-        return "worse", f"It hurt on {phrase} {when}: worse than {base}"
-    if against_control == "better":
-        return "unclear", f"Better than random masks on {phrase}, but not shown to beat {base}"
-    if against_control == "worse":
-        return "worse", f"No gain over {base} shown on {phrase}, and worse than random masks"
+        return "worse", f"{hurt} on {phrase} {when}: worse than {base}"
+    if worse:
+        return "worse", f"No gain over {base} shown on {phrase}, and worse than {listed(worse)}"
+    if better:
+        return "unclear", (
+            f"Better than {listed(better)} on {phrase}, but not shown to beat {base}"
+        )
     return "unclear", f"No difference shown on {phrase}"
 
 
-def _clause(part: Roles, reference: str, group: Mapping, level: float, first: bool) -> str:
+def _reference_name(part: Roles, reference: str) -> str:
     if reference == part.control:
-        against = "random masks of the same size"
-    elif reference in part.method.split("_"):
-        against = f"{arm_name(reference)} alone"
-    else:
-        against = arm_name(reference)
+        return "random masks of the same size"
+    return arm_name(reference)
+
+
+def _clause(part: Roles, reference: str, group: Mapping, level: float, first: bool) -> str:
+    against = _reference_name(part, reference)
+    if reference in part.method.split("_"):
+        against += " alone"
     if group.get("low") is None or group.get("high") is None:
         return f"by {points(group['absolute'])} (no interval) against {against}"
     intro = f"{_percent_level(level)} interval " if first else ""
@@ -254,16 +235,19 @@ def _tail(verdicts: list[str]) -> str:
         "uncorrected": "not shown after correction",
         "unknown": "of unknown certainty",
     }
-    first, second = verdicts[0], verdicts[-1]
-    if len(verdicts) == 1:
+    first, *rest = verdicts
+    if len(verdicts) > 1 and len(set(verdicts)) == 1:
+        both = len(verdicts) == 2
+        if first == "unclear":
+            return f"{'neither' if both else 'none'} is distinguishable from zero"
+        same = {"better": "improvements", "worse": "losses"}.get(first, words[first])
+        return f"{'both' if both else 'all'} are {same}"
+    if not rest:
         return words[first]
-    if first != second:
-        return f"the first is {words[first]}, the second {words[second]}"
-    if first == "unclear":
-        return "neither is distinguishable from zero"
-    return {"better": "both are improvements", "worse": "both are losses"}.get(
-        first, f"both are {words[first]}"
-    )
+    if len(rest) > 1 and len(set(rest)) == 1:
+        return f"the first is {words[first]}, the others {words[rest[0]]}"
+    named = [f"the {place} {words[one]}" for place, one in zip(("second", "third"), rest)]
+    return f"the first is {words[first]}, {', '.join(named)}"
 
 
 def _other(part: Roles, scores: Mapping, phrase: str, level: float) -> str:
@@ -273,7 +257,27 @@ def _other(part: Roles, scores: Mapping, phrase: str, level: float) -> str:
         if groups:
             clauses.append(_clause(part, reference, groups[OVERALL], level, first=False))
             verdicts.append(verdict(groups[OVERALL], level))
-    return f"On {phrase}: {', and '.join(clauses)}: {_tail(verdicts)}." if clauses else ""
+    return f"On {phrase}: {_and(clauses)}: {_tail(verdicts)}." if clauses else ""
+
+
+def _and(clauses: list[str]) -> str:
+    *before, last = clauses
+    return f"{', '.join(before)}, and {last}" if before else last
+
+
+def _rest(comparison: Mapping, part: Roles, scores: Mapping) -> str:
+    """The arms that are neither asked about nor measured against, each against the baseline."""
+    named = {part.method, part.baseline, part.control, part.other}
+    arms = [arm["name"] for arm in comparison["arms"] if arm["name"] not in named]
+    compared = [(arm, difference(scores, arm, part.baseline)) for arm in arms]
+    compared = [(arm, groups[OVERALL]) for arm, groups in compared if groups]
+    said = [
+        f"{arm_name(arm)} {points(group['absolute'])} ({interval_text(group)})"
+        for arm, group in compared[:MOST_OTHERS]
+    ]
+    if len(compared) > MOST_OTHERS:
+        said.append(f"{len(compared) - MOST_OTHERS} more below")
+    return f"The other arms against {arm_name(part.baseline)}: {listed(said)}." if said else ""
 
 
 def _accents(part: Roles, one: Mapping, level: float) -> str:
@@ -292,6 +296,11 @@ def _accents(part: Roles, one: Mapping, level: float) -> str:
     silent = total - sum(len(found.get(word, [])) for word in ("better", "worse"))
     if silent == total:
         text = f"no difference is shown on any of the {total} accents"
+        if is_corrected(groups) and _too_few_speakers([groups[a] for a in accents], 1 - level):
+            text += (
+                f", and none could be: with {total} p-values to correct for, each has too few "
+                "speakers"
+            )
     elif silent:
         text = f"{' and '.join(shown)}; no difference shown on {silent} of {total} accents"
     else:
@@ -306,6 +315,12 @@ def _accents(part: Roles, one: Mapping, level: float) -> str:
             "not corrected for the number of accents."
         )
     return text
+
+
+def _too_few_speakers(groups: list[Mapping], wanted: float) -> bool:
+    """Whether no group's p-value can fall below `wanted` after Holm's correction: n speakers give
+    2 / 2^n at best (see `significance.randomisation_p`)."""
+    return all(len(groups) * 2.0 ** (1 - group["speakers"]) >= wanted for group in groups)
 
 
 def _percent_level(level: float) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Mapping
 
-from espnet_saliency.scoring.report_answer import roles
 from espnet_saliency.scoring.report_cells import (
     Cell,
     Column,
@@ -15,9 +14,10 @@ from espnet_saliency.scoring.report_cells import (
     relative_cell,
 )
 from espnet_saliency.scoring.report_inputs import ReportInputs
+from espnet_saliency.scoring.report_roles import roles
 from espnet_saliency.scoring.report_section import Block, Section
 from espnet_saliency.scoring.report_tables import set_caption
-from espnet_saliency.scoring.report_words import accent_name, arm_name, capital, count
+from espnet_saliency.scoring.report_words import accent_name, arm_title, capital, count
 
 MOST_ROWS = 100  # speakers shown of each set; all are in comparison.json
 _SPEAKER, _LENGTH = "speaker", "length"
@@ -89,8 +89,8 @@ def _table(
         caption=caption,
         columns=[
             Column(label, numeric=False),
-            *(Column(capital(arm_name(arm))) for arm in inputs.arms),
-            *[Column(f"{capital(arm_name(part.method))}, relative")] * asked,
+            *(Column(arm_title(arm)) for arm in inputs.arms),
+            *[Column(f"{arm_title(part.method)}, relative")] * asked,
             *map(Column, ("Utterances", "Speakers", "Words")),
         ],
         rows=[row(value, place) for place, value in enumerate(shown)],

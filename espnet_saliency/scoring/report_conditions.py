@@ -24,7 +24,7 @@ from espnet_saliency.scoring.report_figures import Figure, arm_series, legend, r
 from espnet_saliency.scoring.report_inputs import ReportInputs
 from espnet_saliency.scoring.report_section import Block, Section
 from espnet_saliency.scoring.report_tables import accents_in_order, set_caption
-from espnet_saliency.scoring.report_words import accent_name, arm_name, capital, interval_text
+from espnet_saliency.scoring.report_words import accent_name, arm_title, capital, interval_text
 
 
 def by_condition(inputs: ReportInputs) -> Section | None:
@@ -83,7 +83,7 @@ def _table(
         of_accents = [found[one.condition, one.arm, accent] for accent in accents]
         return [
             Cell(one.condition, f"{place:03d}"),  # as compared, not as words
-            Cell(capital(arm_name(one.arm)), one.arm),
+            Cell(arm_title(one.arm), one.arm),
             rate_cell(vars(one)),
             Cell(number(one.increase, 1, signed=True), one.increase),
             Cell(number(one.change, 1, signed=True), one.change),

@@ -12,10 +12,10 @@ from typing import Any, Mapping, Sequence
 
 from espnet_saliency.datadir.kaldi import read_table
 from espnet_saliency.scoring.error_rates import score
-from espnet_saliency.scoring.report_answer import roles
 from espnet_saliency.scoring.report_cells import Link, links
 from espnet_saliency.scoring.report_figures import Picture, picture
 from espnet_saliency.scoring.report_inputs import ReportInputs
+from espnet_saliency.scoring.report_roles import roles
 from espnet_saliency.scoring.report_words import accent_name
 
 MOST = 8  # examples in all

@@ -17,10 +17,17 @@ from espnet_saliency.scoring.charts import (
     limits,
     number,
 )
-from espnet_saliency.scoring.report_answer import OVERALL, difference, interval, roles
+from espnet_saliency.scoring.report_answer import OVERALL, difference, interval
 from espnet_saliency.scoring.report_inputs import ReportInputs
+from espnet_saliency.scoring.report_roles import roles
 from espnet_saliency.scoring.report_tables import accents_in_order
-from espnet_saliency.scoring.report_words import accent_name, arm_name, capital, interval_text
+from espnet_saliency.scoring.report_words import (
+    accent_name,
+    arm_name,
+    arm_title,
+    capital,
+    interval_text,
+)
 
 
 @dataclass(frozen=True)
@@ -51,7 +58,7 @@ def arm_series(inputs: ReportInputs) -> list[Series]:
     found = []
     for arm in inputs.charted:
         style = styles[arm] if arm in styles else next(free)
-        found.append(Series(capital(arm_name(arm)), style))
+        found.append(Series(arm_title(arm), style))
     return found
 
 
@@ -71,11 +78,11 @@ def answer_figures(inputs: ReportInputs) -> list[Figure]:
         rows = [Row("Overall", [interval(groups[OVERALL], "absolute")], strong=True)]
         for accent in accents_in_order(inputs, name):
             rows.append(Row(accent_name(accent), [interval(groups[accent], "absolute")]))
-        title = f"{capital(arm_name(arm))} minus {arm_name(reference)}"
+        title = f"{arm_title(arm)} minus {arm_name(reference)}"
         desc = f"WER difference in points with intervals; below zero is better. {_overall(groups)}"
         svg = interval_chart(
             rows,
-            [Series(capital(arm_name(arm)), 0)],
+            [Series(arm_title(arm), 0)],
             name=f"figure-answer-{reference}",
             title=f"{title}, {inputs.set_name(name)}",
             desc=desc,

@@ -9,7 +9,8 @@ from typing import Any, Mapping, Sequence
 from urllib.parse import quote
 
 from espnet_saliency.scoring.charts import SHAPES
-from espnet_saliency.scoring.report_answer import ordinary_sets, roles
+from espnet_saliency.scoring.report_answer import ordinary_sets
+from espnet_saliency.scoring.report_roles import roles
 
 DEFAULT_SET_NAMES = {
     "test": "seen accents",
@@ -105,10 +106,10 @@ class ReportInputs:
     def charted(self) -> list[str]:
         """The arms that charts show: all, or of many as many as can be told apart.
 
-        The method, the baseline and the control are among them; tables have every arm.
+        Those that answer the question are among them; tables have every arm.
         """
         part = roles(self.comparison)
-        first = [part.baseline, part.method, part.control]
+        first = [part.baseline, part.method, part.control, part.other]
         most = sorted(self.arms, key=lambda arm: arm not in first)[:SHAPES]
         return [arm for arm in self.arms if arm in most]
 

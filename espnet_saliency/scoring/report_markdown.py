@@ -18,7 +18,7 @@ def markdown(inputs: ReportInputs, view: Mapping[str, Any]) -> str:
     """
     said = view["answer"]
     out = [f"# {plain(inputs.title)}", f"**{plain(said.headline)}.** {plain(said.sentence)}"]
-    out += [plain(line) for line in (*said.others, said.accents, said.certainty) if line]
+    out += [plain(line) for line in (said.rest, *said.others, said.accents, said.certainty) if line]
     out += [f"> **Warning: {plain(title)}.** {plain(text)}" for title, text in view["warnings"]]
     out += ["## WER by accent", *(table_text(t) for block in view["wer"] for t in block.tables)]
     if view["differences"]:

@@ -6,7 +6,7 @@ import statistics
 from typing import Any, Mapping, Sequence
 
 from espnet_saliency.scoring.charts import Interval, Row, interval_chart, number
-from espnet_saliency.scoring.report_answer import OVERALL, difference, interval, roles
+from espnet_saliency.scoring.report_answer import OVERALL, difference, interval
 from espnet_saliency.scoring.report_cells import Cell, Column, Link, Table, p_cell
 from espnet_saliency.scoring.report_figures import (
     Figure,
@@ -15,9 +15,10 @@ from espnet_saliency.scoring.report_figures import (
     rates_caption,
 )
 from espnet_saliency.scoring.report_inputs import ReportInputs
+from espnet_saliency.scoring.report_roles import roles
 from espnet_saliency.scoring.report_section import Block, Section
 from espnet_saliency.scoring.report_tables import set_caption
-from espnet_saliency.scoring.report_words import arm_name, capital
+from espnet_saliency.scoring.report_words import arm_name, arm_title
 
 
 def by_seed(inputs: ReportInputs) -> Section | None:
@@ -90,7 +91,7 @@ def _table(inputs: ReportInputs, name: str) -> Table:
         caption=caption,
         columns=[
             Column("Seed", numeric=False),
-            *(Column(capital(arm_name(arm))) for arm in groups),
+            *(Column(arm_title(arm)) for arm in groups),
             *(
                 Column(f"Difference to {arm_name(reference)}")
                 for _, reference, _ in compared

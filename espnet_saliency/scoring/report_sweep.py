@@ -11,7 +11,7 @@ from espnet_saliency.scoring.report_figures import picture
 from espnet_saliency.scoring.report_inputs import ReportInputs
 from espnet_saliency.scoring.report_section import Block, Section
 from espnet_saliency.scoring.report_tables import set_caption, source
-from espnet_saliency.scoring.report_words import accent_name, arm_name, capital, interval_text
+from espnet_saliency.scoring.report_words import accent_name, arm_name, arm_title, interval_text
 
 
 def sweep(inputs: ReportInputs, folder: Path) -> Section | None:
@@ -46,7 +46,7 @@ def _table(
     def line(row: Mapping[str, Any], change: Interval) -> list[Cell]:
         ends = {"low": change.low, "high": change.high}
         return [
-            Cell(capital(arm_name(row["base"])), row["base"]),
+            Cell(arm_title(row["base"]), row["base"]),
             *(Cell(str(row["values"].get(key, ""))) for key in keys),
             Cell(
                 number(row["rate"]), row["rate"],

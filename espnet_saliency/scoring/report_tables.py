@@ -16,7 +16,6 @@ from espnet_saliency.scoring.report_answer import (
     difference,
     interval,
     is_corrected,
-    roles,
     verdict,
 )
 from espnet_saliency.scoring.report_cells import (
@@ -32,9 +31,11 @@ from espnet_saliency.scoring.report_cells import (
     relative_cell,
 )
 from espnet_saliency.scoring.report_inputs import ReportInputs
+from espnet_saliency.scoring.report_roles import roles
 from espnet_saliency.scoring.report_words import (
     accent_name,
     arm_name,
+    arm_title,
     capital,
     interval_text,
 )
@@ -83,7 +84,7 @@ def rates_by_accent(inputs: ReportInputs, folder: Path, name: str, metric: str) 
         caption=f"{unit} in % by accent, with intervals",
         columns=[
             Column("Accent", numeric=False),
-            *(Column(capital(arm_name(arm))) for arm in inputs.arms),
+            *(Column(arm_title(arm)) for arm in inputs.arms),
             Column("Speakers"),
             Column("Words" if metric == "wer" else "Characters"),
         ],
@@ -154,7 +155,7 @@ def differences(inputs: ReportInputs, name: str, metric: str) -> list[Table]:
         Table(
             name=f"difference-{metric}-{name}-{arm}-{reference}",
             context=set_caption(inputs, name),
-            caption=f"{capital(arm_name(arm))} minus {arm_name(reference)}",
+            caption=f"{arm_title(arm)} minus {arm_name(reference)}",
             columns=[
                 Column("Accent", numeric=False),
                 Column("Difference, points"),
@@ -184,7 +185,7 @@ def overall(inputs: ReportInputs, folder: Path, metric: str) -> Table:
             accent = accent_name(worst["accent"]) if worst else ""
             rows.append([
                 Cell(name, name),
-                Cell(capital(arm_name(arm)), arm),
+                Cell(arm_title(arm), arm),
                 rate_cell(group),
                 Cell(number(one.get("macro")), one.get("macro")),
                 Cell(number(worst.get("rate")), worst.get("rate"), note=accent),
@@ -216,7 +217,7 @@ def cost(inputs: ReportInputs, folder: Path) -> Table:
     for arm, run in inputs.runs.items():
         seconds = run["train_seconds"]
         against = 100 * (seconds / base - 1) if base and seconds is not None else None
-        row = [Cell(capital(arm_name(arm)), arm), Cell(duration(seconds), seconds)]
+        row = [Cell(arm_title(arm), arm), Cell(duration(seconds), seconds)]
         row.append(relative_cell(against))
         if sized:
             row.append(count_cell(run.get("parameters")))

@@ -14,7 +14,7 @@ from espnet_saliency.scoring.report_cells import Cell, Column, Table, links
 from espnet_saliency.scoring.report_figures import Figure, arm_series, legend
 from espnet_saliency.scoring.report_inputs import ReportInputs
 from espnet_saliency.scoring.report_section import Block, Section
-from espnet_saliency.scoring.report_words import arm_name, capital
+from espnet_saliency.scoring.report_words import arm_title
 
 LOG = "train.log"
 _EPOCH = re.compile(r"(\d+)epoch results: .*\[valid\]([^\[]*)")
@@ -97,7 +97,7 @@ def _charts(inputs: ReportInputs, logs: Logs, name: str) -> list[Figure]:
         for free, arm in enumerate(group):
             style = styles[arm].style if arm in styles else free
             curve = Curve(
-                capital(arm_name(arm)), style,
+                arm_title(arm), style,
                 [factor * y for y in means[arm].values()], list(means[arm]),
             )  # fmt: skip
             curves.append(curve)

@@ -19,7 +19,7 @@ from espnet_saliency.scoring.report_figures import Figure, arm_series, legend, s
 from espnet_saliency.scoring.report_inputs import ReportInputs
 from espnet_saliency.scoring.report_section import Block, Section
 from espnet_saliency.scoring.report_tables import set_caption, source
-from espnet_saliency.scoring.report_words import accent_name, arm_name, capital, interval_text
+from espnet_saliency.scoring.report_words import accent_name, arm_name, arm_title, interval_text
 
 
 def left_out(inputs: ReportInputs, folder: Path) -> Section | None:
@@ -101,7 +101,7 @@ def _table(
     return Table(
         name=f"unseen-{name}-{arm}",
         context=set_caption(inputs, name),
-        caption=f"{capital(arm_name(arm))}: WER in % seen and unseen",
+        caption=f"{arm_title(arm)}: WER in % seen and unseen",
         columns=[
             Column("Accent", numeric=False),
             *map(Column, ("Seen", "Unseen", "Loss, points", level, "p")),

@@ -34,10 +34,11 @@ def warnings(
             ))
     one = comparison["sets"][headline_set]
     if one["speakers"] < FEW_SPEAKERS or one["words"] < FEW_WORDS:
+        name = set_names.get(headline_set)
+        called = f"{capital(name)} ({headline_set}) has" if name else f"The set {headline_set} has"
         found.append((
             "Few data",
-            f"{capital(set_names.get(headline_set, headline_set))} ({headline_set}) has "
-            f"{count(one['speakers'], 'speaker')} and {count(one['words'], 'word')}. "
+            f"{called} {count(one['speakers'], 'speaker')} and {count(one['words'], 'word')}. "
             "Only a very large effect could show; intervals from so few speakers are rough and "
             "tend to be too narrow.",
         ))

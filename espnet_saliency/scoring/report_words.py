@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Mapping
+from typing import Any, Mapping, Sequence
 
 from espnet_saliency.scoring.charts import number
 
@@ -30,6 +30,19 @@ def arm_name(arm: str) -> str:
         if part and arm.endswith(ending):
             return part + words
     return _ARM_NAMES.get(arm, arm)
+
+
+def arm_title(arm: str) -> str:
+    """`arm_name` with a capital, for a heading or the start of a sentence; a system whose name is
+    its owner's own keeps it as it is."""
+    name = arm_name(arm)
+    return name if name == arm else capital(name)
+
+
+def listed(words: Sequence[str], joint: str = "and") -> str:
+    """"a", "a and b", "a, b and c"."""
+    *first, last = words
+    return f"{', '.join(first)} {joint} {last}" if first else last
 
 
 def accent_name(accent: str) -> str:

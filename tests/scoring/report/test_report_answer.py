@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from espnet_saliency.scoring.report_answer import answer, difference, roles, verdict
+from espnet_saliency.scoring.report_answer import answer, difference, verdict
+from espnet_saliency.scoring.report_roles import roles
 from espnet_saliency.scoring.report_warnings import near_chance, warnings
 from espnet_saliency.scoring.report_words import interval_text, p_text
 
@@ -167,6 +168,90 @@ def test_arms_find_their_parts(arms, baseline, expected):
     assert (part.method, part.baseline, part.control) == expected
 
 
+@pytest.mark.parametrize(
+    ("arms", "baseline", "other"),
+    [
+        ("specaug saliency_specaug random_specaug", "specaug", None),
+        ("none specaug saliency random", "specaug", "none"),
+        ("none specaug saliency random", "none", "specaug"),
+        ("saliency random", "random", None),
+        ("none specaug", "none", None),
+        ("none specaug", "specaug", None),
+    ],
+)
+def test_no_augmentation_and_specaugment_are_both_to_be_beaten(arms, baseline, other):
+    part = roles({"arms": [{"name": a} for a in arms.split()], "baseline": baseline})
+    assert part.other == other
+
+
+def of_many(arms, **against):
+    """One set with `arms`, the first the baseline: the differences to it and to others, as named."""
+    found = comparison(UNCLEAR)
+    first, *others = arms.split()
+    found["baseline"] = first
+    found["arms"] = [{"name": arm} for arm in arms.split()]
+    rates = {"overall": {"rate": 20.0, "low": 18.0, "high": 22.0}}
+    wer = found["sets"]["test_unseen"]["wer"]
+    wer["arms"] = {arm: {"groups": rates} for arm in arms.split()}
+    wer["differences"] = [
+        {"arm": arm, "reference": first, "groups": {"overall": against.get(arm, UNCLEAR)}}
+        for arm in others
+    ] + [
+        {"arm": names.split("_to_")[0], "reference": names.split("_to_")[1],
+         "groups": {"overall": one}}
+        for names, one in against.items() if "_to_" in names
+    ]
+    return answer(found, "test_unseen", NAMES)
+
+
+def test_what_beats_specaugment_alone_has_not_helped():
+    arms = "specaug none saliency random"
+    said = of_many(arms, saliency=BETTER, saliency_to_random=BETTER, saliency_to_none=UNCLEAR)
+    assert said.mood == "unclear" and said.headline == (
+        "Better than SpecAugment and random masks of the same size on unseen accents, but not "
+        "shown to be better than no augmentation"
+    )
+    assert flat(said.sentence).endswith(
+        "against SpecAugment, by −2.0 points (−3.0 to −1.0) against random masks of the same size, "
+        "and by −0.8 points (−1.9 to +0.3) against no augmentation: the first is an improvement, "
+        "the second an improvement, the third not distinguishable from zero."
+    )
+    said = of_many(arms, saliency=BETTER, saliency_to_random=UNCLEAR, saliency_to_none=UNCLEAR)
+    assert said.headline.endswith(
+        "not shown to be better than random masks of the same size or no augmentation")
+    assert "the first is an improvement, the others not distinguishable from zero" in said.sentence
+    said = of_many(arms, saliency=BETTER, saliency_to_random=BETTER, saliency_to_none=WORSE)
+    assert said.headline.endswith(", but worse than no augmentation")
+    said = of_many(arms, saliency=BETTER, saliency_to_random=BETTER, saliency_to_none=BETTER)
+    assert said.mood == "better" and said.headline == (
+        "It helped on unseen accents in this run: better than SpecAugment, than random masks of "
+        "the same size and than no augmentation"
+    )
+    assert said.sentence.endswith(": all are improvements.") and said.rest == ""
+
+
+def test_every_system_is_on_the_first_screen_under_its_own_name():
+    said = of_many("theirs b c", b=WORSE, c=BETTER)
+    assert said.headline == "b did worse on unseen accents in this run: worse than theirs"
+    assert said.sentence.startswith("b changed WER on unseen accents")
+    assert flat(said.rest) == "The other arms against theirs: c −2.0 points (−3.0 to −1.0)."
+    assert of_many("theirs b", b=BETTER).rest == ""
+    many = of_many("theirs b c d e f g h", b=BETTER)
+    assert many.rest.endswith("and 2 more below.") and many.rest.count("points") == 4
+
+
+def test_accents_with_too_few_speakers_to_show_anything_are_told_of():
+    few = UNCLEAR | {"p_value": 0.031, "p_holm": 0.094, "low": -3.0, "high": -1.0, "speakers": 6}
+    said = say(BETTER, None, accents=[(name, few) for name in "abc"])
+    # Three p-values of 2 / 2^6 at best: 0.031 x 3 = 0.094.
+    assert said.accents.endswith(
+        "no difference is shown on any of the 3 accents, and none could be: with 3 p-values to "
+        "correct for, each has too few speakers.")
+    enough = few | {"speakers": 7}  # 3 x 2 / 2^7 = 0.047
+    said = say(BETTER, None, accents=[(name, enough) for name in "abc"])
+    assert said.accents.endswith("on any of the 3 accents.")
+
+
 def test_without_a_method_no_verdict_is_given():
     plain = comparison(BETTER)
     plain["arms"][1]["name"] = "none"
@@ -209,6 +294,8 @@ def test_warnings_name_the_numbers():
     assert "1 speaker and 1,200 words" in texts[1]
     chance["sets"]["test"]["balanced_accuracy"] = 0.9
     assert warnings(comparison(UNCLEAR), "test_unseen", NAMES, chance) == []
+    ((_, text),) = warnings(few, "test_unseen", {}, None)
+    assert text.startswith("The set test_unseen has 1 speaker and 1,200 words.")
 
 
 def test_small_texts():
