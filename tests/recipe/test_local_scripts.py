@@ -1,0 +1,86 @@
+"""local/digits.sh and local/finetune.sh of mini_accent, as they are started by hand; models are tiny."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+ROOT = Path(__file__).resolve().parents[2]
+ACCENTS = ["--accents", "american indian german", "--train_speakers", "4", "--dev_speakers", "2"]
+SMALL = [
+    *["--train_utterances", "4", "--dev_utterances", "2", "--unseen_utterances", "1"],
+    *["--bootstrap_draws", "200", "--nj", "2"],
+]
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory) -> Path:
+    """mini_accent's folder in a copy of the checkout that finds its environment made.
+
+    The configurations that the scripts name are cut down in the copy.
+    """
+    spec = importlib.util.spec_from_file_location("made", ROOT / "tests" / "recipe" / "conftest.py")
+    made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    folder = tmp_path_factory.mktemp("a checkout")
+    made.copy_checkout(folder)
+    shutil.copy(ROOT / "run.sh", folder)
+    here = Path(sys.executable).parent
+    (folder / "path.sh").write_text(f'export PATH="{here}:$PATH" PYTHONPATH="{folder}"\n')
+    asr, accent = (Path(path) for path in made.write_tiny_configs(folder)[1::2])
+    shutil.copy(accent, folder / "conf" / "small" / "train_accent_resnet.yaml")
+    for config in (folder / "egs2" / "mini_accent" / "asr1" / "conf").glob("train_asr_*.yaml"):
+        whole = yaml.safe_load(config.read_text())
+        tiny = {name: value for name, value in yaml.safe_load(asr.read_text()).items() if name in whole}
+        config.write_text(yaml.safe_dump(whole | tiny))
+    return folder / "egs2" / "mini_accent" / "asr1"
+
+
+def start(recipe: Path, script: str, *words: str, **environment: str) -> subprocess.CompletedProcess:
+    """The script, from another folder than its own."""
+    command = ["env", *(f"{k}={v}" for k, v in environment.items()), recipe / "local" / script, *words]
+    return subprocess.run(command, cwd=recipe.parent, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("script", ["digits.sh", "finetune.sh"])
+def test_without_a_rotation_it_says_what_it_wants(recipe, script):
+    done = start(recipe, script)
+    assert done.returncode == 2 and f'local/{script} NAME "UNSEEN ACCENTS"' in done.stdout
+    assert not (recipe / "rotations").exists()
+
+
+def test_digits(recipe):
+    done = start(recipe, "digits.sh", "T", "german", "saliency", "1 2", *ACCENTS, *SMALL)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    exp = recipe / "rotations" / "T" / "exp"
+    found = json.loads((exp / "report" / "comparison.json").read_text())
+    assert [arm["name"] for arm in found["arms"]] == ["saliency"]
+    assert found["seeds"] == [1, 2]
+    assert found["sets"]["test_unseen"]["accents"] == ["german"]
+    words = (recipe / "rotations" / "T" / "data" / "train" / "text").read_text().split()
+    assert {"zero", "seven", "nine"} <= set(words)
+    # Ten words and ESPnet's three signs.
+    (tokens,) = (recipe / "rotations" / "T").rglob("tokens.txt")
+    assert len(tokens.read_text().split()) == 10 + 3
+
+
+def test_finetune_starts_from_the_native_recogniser(recipe):
+    done = start(
+        recipe, "finetune.sh", "F", "german", "none", "1",
+        *ACCENTS, *SMALL, "--test_speakers", "3", native="american british",
+    )
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    found = json.loads((recipe / "rotations" / "F" / "exp" / "report" / "comparison.json").read_text())
+    assert [arm["name"] for arm in found["arms"]] == ["none"]
+    first = recipe / "rotations" / "native_american_british" / "exp"
+    assert "asr_train_asr_conformer_native_specaug_raw_en_bpe80" in done.stdout
+    assert list(first.glob("asr_*/valid.loss.ave*.pth"))
