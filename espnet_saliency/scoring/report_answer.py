@@ -211,7 +211,7 @@ def _headline(
 
 
 def _reference_name(part: Roles, reference: str) -> str:
-    if reference == part.control:
+    if reference == part.control and part.masks:
         return "random masks of the same size"
     return arm_name(reference)
 

@@ -90,7 +90,8 @@ def answer_figures(inputs: ReportInputs) -> list[Figure]:
             signed=True,
             span=span,
         )
-        against = "random masks" if reference == part.control else arm_name(reference)
+        hidden = reference == part.control and part.masks
+        against = "random masks" if hidden else arm_name(reference)
         found.append(Figure(f"answer-{reference}", svg, f"Against {against}"))
     return found
 

@@ -38,6 +38,22 @@ class Roles:
         """Whether the method is one of this recipe, by its name."""
         return _is_ours(self.method)
 
+    @property
+    def masks(self) -> bool:
+        """Whether the method hides what is salient: others change it, and so do their controls."""
+        return "saliency" in self.method
+
+    @property
+    def lacks_control(self) -> bool:
+        """Whether nothing tells apart what is done and where it is done."""
+        return self.is_ours and self.control is None
+
+    @property
+    def lacks_plain(self) -> bool:
+        """Whether a method without SpecAugment is to beat SpecAugment, and nothing says what doing
+        neither gives: where SpecAugment does harm, that beats it too."""
+        return self.is_ours and self.baseline == "specaug" not in self.method and self.other is None
+
 
 def roles(comparison: Mapping[str, Any]) -> Roles:
     """The arms' parts, by their names.

@@ -1,10 +1,11 @@
-"""What makes a report less trustworthy than it looks: a classifier near chance, few data."""
+"""What makes a report less trustworthy than it looks: a classifier near chance, few data, no control."""
 
 from __future__ import annotations
 
 from typing import Any, Mapping
 
 from espnet_saliency.scoring.charts import number
+from espnet_saliency.scoring.report_roles import roles
 from espnet_saliency.scoring.report_words import capital, count
 
 FEW_SPEAKERS = 20  # overall, in the set that answers the question
@@ -41,6 +42,21 @@ def warnings(
             f"{called} {count(one['speakers'], 'speaker')} and {count(one['words'], 'word')}. "
             "Only a very large effect could show; intervals from so few speakers are rough and "
             "tend to be too narrow.",
+        ))
+    part = roles(comparison)
+    lacks = []
+    if part.lacks_control:
+        lacks.append(
+            "none that does the same at random places, so where it is done may not matter"
+        )
+    if part.lacks_plain:
+        lacks.append(
+            "none without augmentation, so SpecAugment may do harm here, and nothing at all beat it"
+        )
+    if lacks:
+        found.append((
+            "An arm is missing",
+            f"Of the arms there is {'; and '.join(lacks)}. Add such an arm to --arms.",
         ))
     return found
 

@@ -20,6 +20,8 @@ _ARM_NAMES = {
     "energy": "masks on the loudest",
     "accent_mix": "accent mix",
     "accent_shift": "accent shift",
+    "random_mix": "accent mix at random places",
+    "random_shift": "accent shift at random places",
 }
 
 

@@ -289,7 +289,8 @@ def test_arms_differ_in_one_thing_at_a_time():
         ["none", "specaug", "saliency", "saliency_specaug", "random", "random_specaug"]
         + [f"{control}_specaug" for control in controls]
         + ["saliency_or_specaug", "random_or_specaug", "accent_mix_specaug", "accent_shift_specaug"]
-        + ["accent_mix", "random_mix", "saliency_protected", "random_protected"]
+        + ["accent_mix", "random_mix", "random_mix_specaug", "random_shift_specaug"]
+        + ["saliency_protected", "random_protected"]
     )
     for name in ("saliency", "random"):
         protection = {"protect": "recogniser", "protect_strength": 4.0}
@@ -300,8 +301,9 @@ def test_arms_differ_in_one_thing_at_a_time():
         changed = dict(arm[f"{name}_specaug"])
         assert changed.pop(own) > 0
         assert changed == {**arm["saliency_specaug"], "fill": name}
-    mix = {k: v for k, v in arm["accent_mix"].items() if k != "target"}
-    assert arm["random_mix"] == {**mix, "method": "random"}
+    for name in ("mix", "mix_specaug", "shift_specaug"):
+        change = {k: v for k, v in arm[f"accent_{name}"].items() if k != "target"}
+        assert arm[f"random_{name}"] == {**change, "method": "random"}
     alone = {k: v for k, v in arm["accent_mix_specaug"].items() if k != "specaug"}
     assert arm["accent_mix"] == {**alone, "mask_ratio": 0.3, "apply_prob": 1.0}
     for name in ("saliency", "random"):

@@ -184,6 +184,36 @@ def test_no_augmentation_and_specaugment_are_both_to_be_beaten(arms, baseline, o
     assert part.other == other
 
 
+@pytest.mark.parametrize(
+    ("arms", "baseline", "control", "plain"),
+    [
+        ("specaug saliency_specaug random_specaug", "specaug", False, False),
+        ("specaug saliency_specaug", "specaug", True, False),
+        ("specaug saliency random", "specaug", False, True),
+        ("specaug saliency", "specaug", True, True),
+        ("specaug none saliency", "specaug", True, False),
+        ("none accent_mix random", "none", True, False),
+        ("none accent_mix random_mix", "none", False, False),
+        ("specaug theirs", "specaug", False, False),
+        ("specaug random", "specaug", False, False),
+    ],
+)
+def test_the_page_says_which_arm_is_missing(arms, baseline, control, plain):
+    one = comparison(UNCLEAR)
+    one |= {"arms": [{"name": a} for a in arms.split()], "baseline": baseline}
+    texts = [text for title, text in warnings(one, "test_unseen", NAMES, None)
+             if title == "An arm is missing"]
+    assert len(texts) == (control or plain)
+    assert [("at random places" in t, "without augmentation" in t) for t in texts] == (
+        [(control, plain)] if texts else [])
+
+
+def test_a_change_is_not_called_a_mask():
+    said = of_many("specaug accent_mix random_mix none", accent_mix_to_random_mix=UNCLEAR)
+    assert "against accent mix at random places" in said.sentence
+    assert "masks" not in said.headline + said.sentence
+
+
 def of_many(arms, **against):
     """One set with `arms`, the first the baseline: the differences to it and to others, as named."""
     found = comparison(UNCLEAR)
@@ -288,13 +318,13 @@ def test_warnings_name_the_numbers():
         "train": {"chance": 0.33, "balanced_accuracy": 1.0},
         "test": {"chance": 0.3333, "balanced_accuracy": 0.344},
     }}
-    titles, texts = zip(*warnings(few, "test_unseen", NAMES, chance))
+    titles, texts = zip(*warnings(few, "test_unseen", NAMES, chance)[:2])
     assert titles == ("The accent classifier is near chance", "Few data")
     assert "(test) is 34.4 %, chance is 33.3 %" in texts[0]
     assert "1 speaker and 1,200 words" in texts[1]
     chance["sets"]["test"]["balanced_accuracy"] = 0.9
-    assert warnings(comparison(UNCLEAR), "test_unseen", NAMES, chance) == []
-    ((_, text),) = warnings(few, "test_unseen", {}, None)
+    assert warnings(comparison(UNCLEAR, UNCLEAR), "test_unseen", NAMES, chance) == []
+    (_, text), _ = warnings(few, "test_unseen", {}, None)
     assert text.startswith("The set test_unseen has 1 speaker and 1,200 words.")
 
 
