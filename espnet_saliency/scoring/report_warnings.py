@@ -51,7 +51,7 @@ def warnings(
         )
     if part.lacks_plain:
         lacks.append(
-            "none without augmentation, so SpecAugment may do harm here, and nothing at all beat it"
+            "none without augmentation, which beats SpecAugment too wherever that does harm"
         )
     if lacks:
         found.append((
