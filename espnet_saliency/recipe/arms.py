@@ -91,7 +91,7 @@ def load_arms(layout: Layout, folder: Path) -> tuple[Arm, ...]:
     arms = tuple(_with_seeds(list(itertools.chain(*loaded)), layout))
     if any(arm.needs_classifier or arm.maps for arm in arms):
         _check_classifier(arms, layout)
-        _check_features(base, layout)
+        check_features(base, layout)
     # Preparing data needs no recogniser.
     if layout.options.stop_stage >= 9 and any(reads_own_phonetic_maps(arm, layout) for arm in arms):
         FirstRecogniser.find(layout.options).check(layout.options.asr_config)
@@ -228,8 +228,15 @@ def _check_classifier(arms: tuple[Arm, ...], layout: Layout) -> None:
     )
 
 
-def _check_features(base: dict, layout: Layout) -> None:
-    """The classifier must see the recogniser's features: a map of other frames or bins masks the wrong cells."""
+def check_features(base: dict, layout: Layout) -> None:
+    """The classifier must see the recogniser's features: a map of other frames or bins masks the wrong cells.
+
+    Args:
+        base: the recogniser's configuration.
+
+    Raises:
+        UserError: `--classifier` is no trained classifier, or the features differ.
+    """
     options = layout.options
     source = layout.accent_exp / "config.yaml" if options.classifier else options.accent_config
     if not source.is_file():

@@ -14,11 +14,10 @@ from typing import Any
 import yaml
 
 from espnet_saliency.accent.evaluate import warnings
-from espnet_saliency.accent.features import FeatureSettings
 from espnet_saliency.errors import UserError
 from espnet_saliency.files import atomic_file
 from espnet_saliency.progress import say
-from espnet_saliency.recipe.arms import Arm
+from espnet_saliency.recipe.arms import Arm, check_features
 from espnet_saliency.recipe.decoding import (
     Decoding,
     decode,
@@ -109,19 +108,7 @@ def _check(recipe: Recipe) -> None:
             f"--probe true hides parts of the features of frontend: default, and {options.asr_config} "
             f"sets frontend: {config['frontend']}: leave --probe out"
         )
-    source = options.classifier / "config.yaml" if options.classifier else options.accent_config
-    if not source.is_file():
-        raise UserError(
-            f"--classifier {options.classifier}: no config.yaml there: give the folder of a trained classifier"
-        )
-    heard, given = (
-        FeatureSettings.from_frontend_conf(one.get("frontend_conf")) for one in (read_yaml(source), config)
-    )
-    if differences := heard.difference(given):
-        raise UserError(
-            f"--probe true: {source} and {options.asr_config} set different features "
-            f"({'; '.join(differences)}): give both the same frontend_conf"
-        )
+    check_features(config, recipe.layout)
 
 
 def _step_name(hiding: Hiding) -> str:
