@@ -1,4 +1,4 @@
-"""local/digits.sh and local/finetune.sh of mini_accent, as they are started by hand; models are tiny."""
+"""The scripts in mini_accent's local/, as they are started by hand; models are tiny."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -51,16 +52,24 @@ def start(recipe: Path, script: str, *words: str, **environment: str) -> subproc
     return subprocess.run(command, cwd=recipe.parent, capture_output=True, text=True)
 
 
-@pytest.mark.parametrize("script", ["digits.sh", "finetune.sh"])
-def test_without_a_rotation_it_says_what_it_wants(recipe, script):
+@pytest.mark.parametrize(
+    "script, usage",
+    [
+        ("digits.sh", 'NAME "UNSEEN ACCENTS"'),
+        ("finetune.sh", 'NAME "UNSEEN ACCENTS"'),
+        ("pool.sh", '"ROTATIONS" CONFIG'),
+    ],
+)
+def test_without_a_rotation_it_says_what_it_wants(recipe, script, usage):
     done = start(recipe, script)
-    assert done.returncode == 2 and f'local/{script} NAME "UNSEEN ACCENTS"' in done.stdout
+    assert done.returncode == 2 and f"local/{script} {usage}" in done.stdout
     assert not (recipe / "rotations").exists()
 
 
-def test_digits(recipe):
-    done = start(recipe, "digits.sh", "T", "german", "saliency", "1 2", *ACCENTS, *SMALL)
-    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+def test_digits_in_rotations_that_are_pooled(recipe):
+    for name, unseen in (("T", "german"), ("U", "indian")):
+        done = start(recipe, "digits.sh", name, unseen, "saliency", "1 2", *ACCENTS, *SMALL)
+        assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     exp = recipe / "rotations" / "T" / "exp"
     found = json.loads((exp / "report" / "comparison.json").read_text())
     assert [arm["name"] for arm in found["arms"]] == ["saliency"]
@@ -71,6 +80,24 @@ def test_digits(recipe):
     # Ten words and ESPnet's three signs.
     (tokens,) = (recipe / "rotations" / "T").rglob("tokens.txt")
     assert len(tokens.read_text().split()) == 10 + 3
+
+    pool = partial(start, recipe, "pool.sh")
+    done = pool("T U", "train_asr_conformer_digits", "saliency", "1 2", "--draws", "50")
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    folder = recipe / "rotations" / "pooled_train_asr_conformer_digits"
+    pooled = json.loads((folder / "comparison.json").read_text())
+    other = json.loads((recipe / "rotations" / "U" / "exp" / "report" / "comparison.json").read_text())
+    assert pooled["seeds"] == [1, 2]
+    groups = pooled["sets"]["unseen_accents"]["wer"]["arms"]["saliency"]["groups"]
+    for accent, of in (("german", found), ("indian", other)):
+        alone = of["sets"]["test_unseen"]["wer"]["arms"]["saliency"]["groups"][accent]
+        assert groups[accent]["seeds"]["rates"] == alone["seeds"]["rates"]
+        assert groups[accent]["speakers"] == alone["speakers"] == 48
+
+    missing = pool("T V", "train_asr_conformer_digits", "saliency")
+    assert missing.returncode == 2 and "error: rotation V: no " in missing.stderr
+    missing = pool("T U", "train_asr_conformer_digits", "saliency", "3")
+    assert missing.returncode == 2 and "rotation T has 0 decodings of saliency_seed3" in missing.stderr
 
 
 def test_finetune_starts_from_the_native_recogniser(recipe):
