@@ -33,7 +33,7 @@ from espnet_saliency.scoring.report_roles import roles
 from espnet_saliency.scoring.report_section import Block
 from espnet_saliency.scoring.report_seeds import by_seed
 from espnet_saliency.scoring.report_sweep import sweep
-from espnet_saliency.scoring.report_training import Logs, learning_curves, training_logs
+from espnet_saliency.scoring.report_training import Logs, learning_curves, training_logs, unfinished
 from espnet_saliency.scoring.report_unseen import left_out
 from espnet_saliency.scoring.report_warnings import unseen_speakers, warnings
 from espnet_saliency.scoring.report_words import accent_name, arm_name, arm_title, count
@@ -99,7 +99,9 @@ def _view(inputs: ReportInputs, folder: Path) -> dict[str, Any]:
         "script_hash": base64.b64encode(digest).decode("ascii"),
         "roles": roles(comparison),
         "answer": answer(comparison, inputs.headline, inputs.set_names, inputs.seed),
-        "warnings": warnings(comparison, inputs.headline, inputs.set_names, inputs.classifier),
+        "warnings": warnings(
+            comparison, inputs.headline, inputs.set_names, inputs.classifier, unfinished(logs)
+        ),
         "answer_figures": figures.answer_figures(inputs),
         "wer": [_rates(inputs, folder, name, "wer") for name in inputs.sets],
         "differences": _differences(inputs, "wer"),

@@ -1,4 +1,5 @@
-"""What makes a report less trustworthy than it looks: a classifier near chance, few data, no control."""
+"""What makes a report less trustworthy than it looks: a classifier near chance, few data, trainings
+that ended too soon, no control."""
 
 from __future__ import annotations
 
@@ -6,10 +7,11 @@ from typing import Any, Mapping
 
 from espnet_saliency.scoring.charts import number
 from espnet_saliency.scoring.report_roles import roles
-from espnet_saliency.scoring.report_words import capital, count
+from espnet_saliency.scoring.report_words import arm_name, capital, count, listed
 
 FEW_SPEAKERS = 20  # overall, in the set that answers the question
 FEW_WORDS = 2000
+MOST_NAMED = 4  # arms
 NEAR_CHANCE = 0.15  # of the way from chance to perfect
 
 
@@ -18,8 +20,13 @@ def warnings(
     headline_set: str,
     set_names: Mapping[str, str],
     classifier: Mapping[str, Any] | None,
+    unfinished: Mapping[str, float] | None = None,
 ) -> list[tuple[str, str]]:
-    """(title, text) of everything that makes the page less trustworthy than it looks."""
+    """(title, text) of everything that makes the page less trustworthy than it looks.
+
+    Args:
+        unfinished: arms that were still learning at the end, see `report_training.unfinished`.
+    """
     found = []
     heard = unseen_speakers(classifier)
     if heard is not None:
@@ -42,6 +49,16 @@ def warnings(
             f"{called} {count(one['speakers'], 'speaker')} and {count(one['words'], 'word')}. "
             "Only a very large effect could show; intervals from so few speakers are rough and "
             "tend to be too narrow.",
+        ))
+    if unfinished:
+        falls = [f"{arm_name(arm)} ({100 * fall:.0f} %)" for arm, fall in unfinished.items()]
+        if len(falls) > MOST_NAMED:
+            falls[MOST_NAMED:] = [f"{len(falls) - MOST_NAMED} more arms"]
+        found.append((
+            "Not all had finished learning",
+            f"In the last fifth of training the lowest validation loss still fell for "
+            f"{listed(falls)}. What hides more is learnt more slowly: a difference to such an arm may "
+            "be one of speed, and more epochs (max_epoch in --asr_config) may undo it.",
         ))
     part = roles(comparison)
     lacks = []

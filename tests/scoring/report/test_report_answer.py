@@ -328,6 +328,15 @@ def test_warnings_name_the_numbers():
     assert text.startswith("The set test_unseen has 1 speaker and 1,200 words.")
 
 
+def test_arms_that_learnt_on_to_the_end_are_named():
+    one = comparison(UNCLEAR, UNCLEAR)
+    ((title, text),) = warnings(one, "test_unseen", NAMES, None, {"specaug": 0.31, "none": 0.2})
+    assert title == "Not all had finished learning"
+    assert "still fell for SpecAugment (31 %) and no augmentation (20 %)." in text
+    many = dict.fromkeys("abcdef", 0.2)
+    assert "d (20 %) and 2 more arms." in warnings(one, "test_unseen", NAMES, None, many)[0][1]
+
+
 def test_small_texts():
     assert (p_text(0.0004), p_text(0.14), p_text(None)) == ("<\u00a00.001", "0.140", "–")
     assert interval_text({"low": None, "high": None}) == "–"

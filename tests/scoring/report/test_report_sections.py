@@ -22,7 +22,7 @@ from espnet_saliency.scoring.report_answer import answer, difference
 from espnet_saliency.scoring.report_cells import count_cell
 from espnet_saliency.scoring.report_examples import BYTES, SECONDS, encode
 from espnet_saliency.scoring.report_tables import pairs
-from espnet_saliency.scoring.report_training import read_log
+from espnet_saliency.scoring.report_training import TrainingLog, read_log, unfinished
 from espnet_saliency.scoring.report_words import arm_name, capital
 
 
@@ -387,3 +387,25 @@ def test_every_link_of_the_whole_page_leads_to_a_file(recipe, text):
     for href in hrefs:
         assert (recipe[1].parent / unquote(html.unescape(href))).exists(), href
 
+
+
+def trained(*losses):
+    epochs = {n: {"loss": loss} for n, loss in enumerate(losses, 1)}
+    return "a", Path("train.log"), TrainingLog("", epochs)
+
+
+def test_arms_that_had_not_finished_learning():
+    # Of ten epochs the last two count: from 10 to 8 is a fall of 20 %, and 2 of 52 is 3.8 % of all.
+    falling = trained(60, 50, 40, 30, 25, 20, 15, 10, 9, 8)
+    assert unfinished({"a": [falling]}) == {"a": pytest.approx(0.2)}
+    # The same, but for 13 %; the same fall, but of 100 to 8 of which 2 is 2.2 %.
+    assert unfinished({"a": [trained(60, 50, 40, 30, 25, 20, 15, 10, 9, 8.7)]}) == {}
+    assert unfinished({"a": [trained(100, 50, 40, 30, 25, 20, 15, 10, 9, 8)]}) == {}
+    # It rose again at the end; too few epochs to tell; no epoch at all.
+    assert unfinished({"a": [trained(60, 50, 40, 30, 25, 20, 8, 10, 9, 8.5)]}) == {}
+    assert unfinished({"a": [trained(60, 50, 40, 30)], "b": [], "c": [trained()]}) == {}
+    # Over seeds the mean counts: 20 % and 0 %.
+    flat = trained(60, 50, 40, 30, 25, 20, 15, 10, 10, 10)
+    assert unfinished({"a": [falling, flat]}) == {}
+    steep = trained(60, 50, 40, 30, 25, 20, 15, 10, 9, 6)
+    assert unfinished({"a": [falling, steep], "b": [flat]}) == {"a": pytest.approx(0.3)}
