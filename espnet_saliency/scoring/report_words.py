@@ -11,6 +11,7 @@ NBSP = "\u00a0"  # keeps a number and its interval on one line
 _ARM_NAMES = {
     "none": "no augmentation",
     "specaug": "SpecAugment",
+    "specaug_light": "light SpecAugment",
     "saliency": "saliency masking",
     "random": "random masks",
     "least": "masks on the least salient",

@@ -286,7 +286,7 @@ def test_arms_differ_in_one_thing_at_a_time():
     arm = {path.stem: yaml.safe_load(path.read_text())["specaug_conf"] for path in AUG.glob("*")}
     controls = ["rolled", "shuffled", "least", "frozen", "energy"]
     assert sorted(arm) == sorted(
-        ["none", "specaug", "saliency", "saliency_specaug", "random", "random_specaug"]
+        ["none", "specaug", "specaug_light", "saliency", "saliency_specaug", "random", "random_specaug"]
         + [f"{control}_specaug" for control in controls]
         + ["saliency_or_specaug", "random_or_specaug", "accent_mix_specaug", "accent_shift_specaug"]
         + ["accent_mix", "random_mix", "random_mix_specaug", "random_shift_specaug"]
