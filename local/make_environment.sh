@@ -32,6 +32,9 @@ find_python() {
     return 1
 }
 
+# The index that pip and uv ask where they are told of none.
+main_index() { "$venv/bin/python" -I -c 'from pip._internal.models.index import PyPI; print(PyPI.simple_url)'; }
+
 # uv reads neither pip.conf nor PIP_*: hands it the source of packages that pip was told of.
 tell_uv_what_pip_knows() {
     local settings option value
@@ -47,8 +50,9 @@ tell_uv_what_pip_knows() {
     [ -z "${UV_DEFAULT_INDEX-}${UV_INDEX_URL-}" ] && pip_knows index-url &&
         export UV_DEFAULT_INDEX="$value"
     if [ -z "${UV_INDEX-}${UV_EXTRA_INDEX_URL-}" ] && pip_knows extra-index-url; then
-        export UV_INDEX="$value"
-        # As pip does: a version that one index lacks may come from another.
+        # A version that one index lacks may come from another, as with pip. But where several have it
+        # uv looks at the first alone, however poor its wheel: so the main one is named first.
+        export UV_INDEX="${UV_DEFAULT_INDEX:-${UV_INDEX_URL:-$(main_index)}} $value"
         export UV_INDEX_STRATEGY="${UV_INDEX_STRATEGY:-unsafe-best-match}"
     fi
     [ -z "${UV_FIND_LINKS-}" ] && pip_knows find-links && export UV_FIND_LINKS="${value// /,}"

@@ -95,8 +95,9 @@ class Shelf:
         """A package index of wheels that match a pattern. Returns its address."""
         for wheel in (file for pattern in wheels for file in self.folder.glob(pattern)):
             package = self.folder / name / wheel.name.split("-")[0]
-            package.mkdir(parents=True)
-            (package / "index.html").write_text(f'<a href="{wheel.as_uri()}">{wheel.name}</a>')
+            package.mkdir(parents=True, exist_ok=True)
+            with open(package / "index.html", "a") as page:
+                page.write(f'<a href="{wheel.as_uri()}">{wheel.name}</a>\n')
         return (self.folder / name).as_uri()
 
 
@@ -107,6 +108,9 @@ def shelf(tmp_path_factory) -> Shelf:
     setuptools = wheel_of_installed(folder, "setuptools")
     for version in ("1.0", "2.0"):
         write_wheel(folder, "tiny", version, {"tiny.py": f"version = {version!r}\n".encode()})
+    poor = folder / "poor"
+    poor.mkdir()
+    write_wheel(poor, "tiny", "1.0", {"tiny.py": b"version = 'the poor one'\n"})
     return Shelf(folder, f"setuptools=={setuptools}\ntiny==1.0\n")
 
 
@@ -168,7 +172,7 @@ def made(tmp_path_factory, shelf) -> Clone:
     settings.write_text(
         "[global]\n"
         f"index-url = {shelf.index('mirror', 'uv-*', 'tiny-1*')}\n"
-        f"extra-index-url = {shelf.index('more', 'setuptools-*', 'tiny-2*')}\n"
+        f"extra-index-url = {shelf.index('more', 'setuptools-*', 'tiny-2*', 'poor/tiny-1*')}\n"
     )
     strange = {
         "PIP_CONFIG_FILE": str(settings),
@@ -190,6 +194,11 @@ def made(tmp_path_factory, shelf) -> Clone:
     assert "making .venv (first use" in line and "done in" in line
     assert str(clone.root / ".venv.log") in line
     return clone
+
+
+def test_main_index_is_asked_before_the_extra_one(made):
+    """Both have tiny 1.0. Of soundfile an extra index may have just the wheel without its library."""
+    assert made.enter("python -c 'import tiny; print(tiny.version)'").stdout == "1.0\n"
 
 
 def test_second_start_is_silent_and_fast_and_needs_nothing(made, tmp_path):
