@@ -19,6 +19,7 @@ from espnet_saliency.corpora.mini_accent import (
     ACCENTS,
     DIGITS,
     FOREIGN,
+    FRESH,
     GRAMMAR,
     Options,
     plan,
@@ -79,7 +80,7 @@ def test_size_of_the_default_corpus():
     for line in lines:
         accents[line.set_name].add(line.accent)
         speakers[line.set_name].add(line.speaker)
-    seen = set(ACCENTS) - set(Options.unseen_accents)
+    seen = set(ACCENTS) - set(Options.unseen_accents) - set(FRESH)
     assert len(seen) == 8 and len(Options.unseen_accents) == 4
     assert accents["train"] == accents["dev"] == accents["test"] == seen
     assert accents["test_unseen"] == set(Options.unseen_accents)
@@ -143,6 +144,19 @@ def test_respelling_speaks_the_sentence():
         words = line.text.split()
         spelt = [RESPELLING[word][language] for word in words] if language else words
         assert line.spoken == " ".join(spelt)
+
+
+def test_fresh_accents_are_spoken_where_they_are_named_and_read_what_all_read():
+    assert set(FRESH) < set(ACCENTS) and not set(FRESH) & set(Options.accents)
+    unseen = replace(Options(), accents=("american", "indian", *FRESH), unseen_accents=FRESH)
+    fresh = [line for line in plan(unseen) if line.set_name == "test_unseen"]
+    assert {line.accent for line in fresh} == set(FRESH)
+    german = [line for line in plan(Options()) if line.accent == "german"]
+    for accent in FRESH:
+        mine = [line for line in fresh if line.accent == accent]
+        assert [line.text for line in mine] == [line.text for line in german]
+        assert all(line.voice.startswith(FOREIGN[accent] + "+") for line in mine)
+        assert len({line.spoken for line in mine} & {line.spoken for line in german}) == 0
 
 
 def test_an_unseen_accent_is_tested_first_on_what_is_tested_when_it_is_seen():

@@ -63,12 +63,17 @@ def start(recipe: Path, script: str, *words: str, **environment: str) -> subproc
 def test_without_a_rotation_it_says_what_it_wants(recipe, script, usage):
     done = start(recipe, script)
     assert done.returncode == 2 and f"local/{script} {usage}" in done.stdout
+    assert "#" not in done.stdout and "here=" not in done.stdout
     assert not (recipe / "rotations").exists()
 
 
 def test_digits_in_rotations_that_are_pooled(recipe):
+    fresh = ["--accents", "american indian polish dutch", *SMALL[-2:], "--unseen_utterances", "1"]
+    done = start(recipe, "digits.sh", "fresh", "polish dutch", "", "", *fresh, "--stop_stage", "3")
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    extra = ["--extra_test_sets", "asr1/rotations/fresh/dump/raw/test_unseen"]
     for name, unseen in (("T", "german"), ("U", "indian")):
-        done = start(recipe, "digits.sh", name, unseen, "saliency", "1 2", *ACCENTS, *SMALL)
+        done = start(recipe, "digits.sh", name, unseen, "saliency", "1 2", *ACCENTS, *SMALL, *extra)
         assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     exp = recipe / "rotations" / "T" / "exp"
     found = json.loads((exp / "report" / "comparison.json").read_text())
@@ -84,7 +89,7 @@ def test_digits_in_rotations_that_are_pooled(recipe):
     pool = partial(start, recipe, "pool.sh")
     done = pool("T U", "train_asr_conformer_digits", "saliency", "1 2", "--draws", "50")
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
-    folder = recipe / "rotations" / "pooled_train_asr_conformer_digits"
+    folder = recipe / "rotations" / "pooled_train_asr_conformer_digits" / "test_unseen"
     pooled = json.loads((folder / "comparison.json").read_text())
     other = json.loads((recipe / "rotations" / "U" / "exp" / "report" / "comparison.json").read_text())
     assert pooled["seeds"] == [1, 2]
@@ -94,10 +99,25 @@ def test_digits_in_rotations_that_are_pooled(recipe):
         assert groups[accent]["seeds"]["rates"] == alone["seeds"]["rates"]
         assert groups[accent]["speakers"] == alone["speakers"] == 48
 
+    # Accents that neither heard are one set, and four recognisers were tested on it.
+    done = pool("T U", "train_asr_conformer_digits", "saliency", "1 2", set="fresh_test_unseen")
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    shared = json.loads((folder.parent / "fresh_test_unseen" / "comparison.json").read_text())
+    assert shared["seeds"] == [1, 2, 3, 4]
+    groups = shared["sets"]["unseen_accents"]["wer"]["arms"]["saliency"]["groups"]
+    for accent in ("polish", "dutch"):
+        rates = [
+            rate
+            for of in (found, other)
+            for rate in of["sets"]["fresh_test_unseen"]["wer"]["arms"]["saliency"]["groups"][accent]["seeds"]["rates"]
+        ]
+        assert sorted(groups[accent]["seeds"]["rates"]) == sorted(rates)
+        assert groups[accent]["speakers"] == 48
+
     missing = pool("T V", "train_asr_conformer_digits", "saliency")
     assert missing.returncode == 2 and "error: rotation V: no " in missing.stderr
     missing = pool("T U", "train_asr_conformer_digits", "saliency", "3")
-    assert missing.returncode == 2 and "rotation T has 0 decodings of saliency_seed3" in missing.stderr
+    assert missing.returncode == 2 and "rotation T has 0 decodings of saliency_seed3 on test_unseen" in missing.stderr
 
 
 def test_finetune_starts_from_the_native_recogniser(recipe):
