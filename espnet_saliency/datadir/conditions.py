@@ -6,11 +6,10 @@ depend on what else is in the set, on the order of the work or on how much is do
 (babble alone draws on the other utterances).
 
 Signal-to-noise ratio. Both powers are means over the same samples: those where the speech is
-active. A frame of 20 ms is active where its power lies less than 15.9 dB below the active speech
-level, which is the mean power of the active frames: the rule of ITU-T P.56, method B, on frames
-in place of an envelope with hangover. Pauses change nothing, therefore, and noise that stops when
-the speech stops is not measured as quiet. Reverberant speech has the power of the clean speech in
-the same samples.
+active (`activity`). Pauses change nothing, therefore, and noise that stops when the speech stops is
+not measured as quiet. A noise that is loud in the pauses alone could only be brought to the ratio
+by drowning the speech between them, so another is drawn. Reverberant speech has the power of the
+clean speech in the same samples.
 
 Where a mix would reach full scale the whole of it is made smaller, speech and noise alike: the
 ratio stays and nothing is clipped.
@@ -31,18 +30,13 @@ import numpy as np
 import soundfile
 
 from espnet_saliency.datadir import noise, rooms
+from espnet_saliency.datadir.activity import active_samples, frame_powers
 from espnet_saliency.datadir.kaldi import in_batches, read_table, utterance_tables
 from espnet_saliency.datadir.parallel import muted_stderr, ordered_map
 from espnet_saliency.datadir.probe import BadAudio
 from espnet_saliency.errors import UserError
 from espnet_saliency.files import atomic_dir
 from espnet_saliency.progress import Progress
-
-FRAME = 0.02
-"""Length of the frames in which activity is judged, in s."""
-
-MARGIN = 15.9
-"""An active frame lies less than this below the active speech level, in dB (ITU-T P.56)."""
 
 MIXES = "mixes.tsv"
 """What was done to each utterance, beside the tables of the set."""
@@ -55,6 +49,10 @@ _BATCH = 16
 _FULL_SCALE = 32767 / 32768
 # Draws in a row that may come to nothing (a broken file, silence) before the source is given up.
 _DRAWS = 20
+# What lies further below its own loudest frame where the speech is than this, in dB, is not heard there.
+_QUIET = 30.0
+# Power of noise of two steps of 16 bit: less is what the file was rounded by.
+_ROUNDING = (2 / 32768) ** 2
 
 
 @dataclass(frozen=True)
@@ -79,6 +77,8 @@ class Mixed:
     utterances: int
     scaled: int
     """Mixes that were made smaller as a whole, to stay below full scale."""
+    smallest: float
+    """The least scale among them, 1 where there is none."""
     silent: int
     """Utterances of digital silence: without speech there is no ratio, they stay as they are."""
     unusable: tuple[str, ...]
@@ -138,29 +138,6 @@ def generator(seed: int, condition: Condition, utterance: str) -> np.random.Gene
     return np.random.default_rng(int.from_bytes(digest, "big"))
 
 
-def active_samples(samples: np.ndarray, fs: int) -> np.ndarray:
-    """Where there is speech: bool (N,), all False for digital silence.
-
-    The active frames are the largest set of the loudest frames whose softest one lies less than
-    MARGIN below their mean power. A last frame that is not whole counts by its own mean.
-
-    Args:
-        samples: (N,).
-        fs: sampling rate, in Hz.
-    """
-    size = round(FRAME * fs)
-    starts = np.arange(0, len(samples), size)
-    lengths = np.minimum(size, len(samples) - starts)
-    power = np.add.reduceat(np.square(samples), starts) / lengths
-    loudest = np.sort(power)[::-1]
-    levels = np.cumsum(loudest) / np.arange(1, len(loudest) + 1)
-    active = (loudest > 0) & (loudest > levels * 10 ** (-MARGIN / 10))
-    if not active.any():
-        return np.zeros(len(samples), dtype=bool)
-    threshold = loudest[np.flatnonzero(active)[-1]]
-    return np.repeat(power >= threshold, lengths)
-
-
 def mix_condition(
     source: Path,
     target: Path,
@@ -170,6 +147,7 @@ def mix_condition(
     nj: int = 1,
     noise_dir: Path | None = None,
     rir_dir: Path | None = None,
+    talkers_of: Path | None = None,
 ) -> Mixed:
     """Write `target`: the set `source` under a condition, every utterance as long as it was.
 
@@ -188,15 +166,17 @@ def mix_condition(
             with the spectrum of speech.
         rir_dir: room impulse responses (RIRS_NOISES or any folder of audio) for `reverb`; simulated
             without, see `rooms.simulated`.
+        talkers_of: another formatted set, whose speakers talk in the `babble` of a set that has but
+            one of its own.
 
     Raises:
-        UserError: no audio in noise_dir or rir_dir, or none that can be used; babble for a set of
-            one speaker; audio of the set cannot be read.
+        UserError: no audio in noise_dir or rir_dir, or none that can be used; babble without other
+            speakers; audio of the set cannot be read.
     """
     audio, speakers = read_table(source / "wav.scp"), read_table(source / "utt2spk")
-    sound = _sound(condition, source, audio, speakers, noise_dir, rir_dir)
+    sound = _sound(condition, source, audio, speakers, noise_dir, rir_dir, talkers_of)
     rows = (_Row(utterance, path, speakers[utterance]) for utterance, path in audio.items())
-    scaled = silent = 0
+    scaled, silent, smallest = 0, 0, 1.0
     unusable: set[str] = set()
     with (
         atomic_dir(target) as work,
@@ -215,13 +195,14 @@ def mix_condition(
                 fields = (row.utterance, mix.source, f"{mix.gain:.4f}", f"{mix.scale:.6f}")
                 mixes.write("\t".join(" ".join(field.split()) for field in fields) + "\n")
                 scaled += mix.scale < 1
+                smallest = min(smallest, mix.scale)
                 silent += not mix.source
                 unusable.update(mix.unusable)
             progress.advance(len(results))
         for name in (*utterance_tables(source), "spk2utt", "category2utt"):
             if (source / name).exists():
                 shutil.copyfile(source / name, work / name)
-    return Mixed(len(audio), scaled, silent, tuple(sorted(unusable)))
+    return Mixed(len(audio), scaled, smallest, silent, tuple(sorted(unusable)))
 
 
 def read_mixes(folder: Path) -> dict[str, dict[str, str]]:
@@ -244,8 +225,12 @@ def _sound(
     speakers: dict[str, str],
     noise_dir: Path | None,
     rir_dir: Path | None,
+    talkers_of: Path | None,
 ) -> Sound:
     if condition.kind == "babble":
+        if talkers_of and len(set(speakers.values())) == 1:
+            audio = read_table(talkers_of / "wav.scp") | audio
+            speakers = read_table(talkers_of / "utt2spk") | speakers
         talkers = noise.Talkers(audio, speakers, source)
         return lambda speech, fs, speaker, rng: talkers.draw(speaker, len(speech), fs, rng)
     if condition.kind == "reverb":
@@ -307,9 +292,10 @@ def _mix(
             unusable.append(str(error))
             continue
         power = np.mean(heard[active] ** 2)
-        if power > 0:
+        loudest = frame_powers(heard, fs)[0].max()
+        if power > max(loudest * 10 ** (-_QUIET / 10), _ROUNDING):
             break
-        unusable.append(f"silent where it is needed: {said}")
+        unusable.append(f"{'nearly ' * bool(power)}silent where it is needed: {said}")
     else:
         raise UserError(
             f"{condition.name}: {_DRAWS} draws in a row cannot be used, the last because of "

@@ -7,13 +7,15 @@ returns that many samples and says in a word or two what they are. Same generato
 from __future__ import annotations
 
 import bisect
+import os
 from pathlib import Path
-from typing import Callable, Mapping, Sequence
+from typing import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import soundfile
 import soxr
 
+from espnet_saliency.datadir.activity import active_samples
 from espnet_saliency.datadir.probe import BadAudio, open_audio
 from espnet_saliency.errors import UserError
 
@@ -26,6 +28,9 @@ TALKERS = 3
 AUDIO = (".flac", ".mp3", ".ogg", ".opus", ".wav")
 """What the names of audio files end in."""
 
+# Floating-point files may hold more than full scale, but a thousand times the 16 bit range is no audio.
+_LOUDEST = 3e7
+
 # Byrne et al. (1994), "An international comparison of long-term average speech spectra", J. Acoust.
 # Soc. Am. 96(4), Table II, both sexes: levels of third-octave bands, in dB.
 _BANDS = {
@@ -37,15 +42,33 @@ _BANDS = {
 
 
 def noise_files(folder: Path) -> list[Path]:
-    """Audio files of noise: of MUSAN's `noise` part where `folder` is MUSAN, else all in it.
+    """Audio files of noise: those of MUSAN or RIRS_NOISES where `folder` is one, else all in it.
 
-    MUSAN's music and speech are left out: the one is no noise, the other is what `babble` is for.
+    MUSAN's music and speech are left out: the one is no noise, the other is what `babble` is for. So
+    are the room impulse responses of RIRS_NOISES.
 
     Raises:
         UserError: there is none.
     """
-    parts = [folder / "musan" / "noise", folder / "noise"]
-    return audio_files(next((part for part in parts if part.is_dir()), folder), "--noise_dir")
+    if rirs := rirs_noises(folder):
+        return audio_files(rirs, "--noise_dir", is_noise_of_rirs)
+    for musan in (folder / "musan", folder):
+        if (musan / "noise").is_dir() and any((musan / part).is_dir() for part in ("music", "speech")):
+            return audio_files(musan / "noise", "--noise_dir")
+    return audio_files(folder, "--noise_dir")
+
+
+def rirs_noises(folder: Path) -> Path | None:
+    """`folder`, or the folder RIRS_NOISES in it, where it is laid out as RIRS_NOISES is."""
+    parts = ("pointsource_noises", "real_rirs_isotropic_noises", "simulated_rirs")
+    places = (folder / "RIRS_NOISES", folder)
+    return next((one for one in places if any((one / part).is_dir() for part in parts)), None)
+
+
+def is_noise_of_rirs(path: Path) -> bool:
+    """Whether a file of RIRS_NOISES is a noise: beside its rooms there are point-source noises, and
+    isotropic ones, which have "noise" in their names."""
+    return "pointsource_noises" in path.parts or "noise" in path.name.lower()
 
 
 def audio_files(
@@ -54,23 +77,48 @@ def audio_files(
     """Audio files below `folder` whose path in it is `wanted`, in an order that is always the same.
 
     Args:
-        folder: searched with its sub-folders.
+        folder: searched with its sub-folders, links to folders too.
         option: the option that named it, for messages.
         wanted: says of a path relative to `folder` whether it counts.
 
     Raises:
-        UserError: there is no such folder, or no such file in it.
+        UserError: there is no such folder, or no such file in it, or a name that is not UTF-8.
     """
     if not folder.is_dir():
         raise UserError(f"{option} {folder}: no such folder; name one or leave it out")
-    names = (path.relative_to(folder) for path in folder.rglob("*"))
+    names = (path.relative_to(folder) for path in _files(folder))
     found = sorted(p.as_posix() for p in names if p.suffix.lower() in AUDIO and wanted(p))
     if not found:
         raise UserError(
             f"{option} {folder}: no audio in it ({', '.join(AUDIO)}); name another folder, or "
             "leave the option out and it is generated"
         )
+    if strange := [name for name in found if not _is_utf8(name)]:
+        raise UserError(
+            f"{option} {folder}: {len(strange)} names of files are not UTF-8, the first is "
+            f"{ascii(strange[0])}; rename them"
+        )
     return [folder / name for name in found]
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    seen = set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        # A link to a folder above would have no end.
+        real = os.path.realpath(place)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        yield from (Path(place, name) for name in names)
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def from_files(files: Sequence[Path]) -> Source:
@@ -133,20 +181,32 @@ class Talkers:
     ) -> tuple[np.ndarray, str]:
         """Babble of other speakers than this one: TALKERS of them, or as many as there are.
 
-        Each says one utterance, begun at a random place and repeated where it is too short. All
-        have the same power.
+        Each says one utterance, begun at a random place where it is speaking and repeated where it is
+        too short. All have the same active level, so that a pause stays one. Digital silence is no
+        talker: another speaker takes its place.
+
+        Raises:
+            BadAudio: all that were drawn are silent.
         """
         others = len(self._speakers) - 1
         own = bisect.bisect_left(self._speakers, speaker)
         total, said = np.zeros(samples), []
-        for index in rng.choice(others, size=min(TALKERS, others), replace=False):
+        for index in rng.permutation(others):
             # Places from the own one on move up by one, so that it is never hit.
             utterances = self._utterances[self._speakers[index + (index >= own)]]
             utterance = utterances[rng.integers(len(utterances))]
-            voice = _section(Path(self._audio[utterance]), samples, fs, rng)
-            power = np.mean(voice**2)
-            total += voice / np.sqrt(power) if power else voice
+            voice = read_at(Path(self._audio[utterance]), fs)
+            speaks = np.flatnonzero(active_samples(voice, fs))
+            if not len(speaks):
+                continue
+            level = np.sqrt(np.mean(voice[speaks] ** 2))
+            start = speaks[rng.integers(len(speaks))]
+            total += np.resize(np.roll(voice, -start), samples) / level
             said.append(utterance)
+            if len(said) == TALKERS:
+                break
+        if not said:
+            raise BadAudio(f"no other speaker than {speaker} makes a sound")
         return total, " ".join(said)
 
 
@@ -166,7 +226,23 @@ def read(path: Path, start: int = 0, frames: int = -1) -> tuple[np.ndarray, int]
             raise BadAudio(f"no samples: {path}")
         if not np.isfinite(samples).all():
             raise BadAudio(f"samples that are no numbers: {path}")
+        if (peak := np.abs(samples).max()) > _LOUDEST:
+            raise BadAudio(f"samples of {peak:.3g}, where 1 is full scale: {path}")
         return samples, audio.samplerate
+
+
+def read_at(path: Path, to_fs: int, start: int = 0, frames: int = -1) -> np.ndarray:
+    """What `read` gives, at `to_fs` Hz.
+
+    Raises:
+        BadAudio: as `read`, or nothing is left at that rate.
+    """
+    samples, fs = read(path, start, frames)
+    if fs != to_fs:
+        samples = soxr.resample(samples, fs, to_fs, quality="HQ")
+    if not len(samples):
+        raise BadAudio(f"too short to be heard at {to_fs} Hz: {path}")
+    return samples
 
 
 def _section(path: Path, samples: int, fs: int, rng: np.random.Generator) -> np.ndarray:
@@ -176,12 +252,7 @@ def _section(path: Path, samples: int, fs: int, rng: np.random.Generator) -> np.
     # One sample more than asked for: resampling may round down.
     needed = -(-samples * rate // fs) + 1
     if frames > needed:
-        found, _ = read(path, int(rng.integers(frames - needed + 1)), needed)
-        return np.resize(to_rate(found, rate, fs), samples)
-    found = to_rate(read(path)[0], rate, fs)
+        start = int(rng.integers(frames - needed + 1))
+        return np.resize(read_at(path, fs, start, needed), samples)
+    found = read_at(path, fs)
     return np.resize(np.roll(found, -int(rng.integers(len(found)))), samples)
-
-
-def to_rate(samples: np.ndarray, from_fs: int, to_fs: int) -> np.ndarray:
-    """`samples` (N,) at another rate, in Hz."""
-    return samples if from_fs == to_fs else soxr.resample(samples, from_fs, to_fs, quality="HQ")

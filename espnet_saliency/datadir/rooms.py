@@ -7,7 +7,7 @@ from typing import Callable, Sequence
 
 import numpy as np
 
-from espnet_saliency.datadir.noise import audio_files, read, to_rate
+from espnet_saliency.datadir.noise import audio_files, is_noise_of_rirs, read_at, rirs_noises
 from espnet_saliency.datadir.probe import BadAudio
 
 Room = Callable[[int, np.random.Generator], tuple[np.ndarray, int, str]]
@@ -23,22 +23,21 @@ VOLUME = (30.0, 300.0)
 DISTANCE = (0.5, 3.0)
 """Distances from mouth to microphone, in m."""
 
+LONGEST = 15.0
+"""A longer recording, in s, is no room impulse response: a cathedral's lasts ten."""
+
 
 def room_files(folder: Path) -> list[Path]:
     """Room impulse responses of RIRS_NOISES, or all audio files of any other folder.
 
-    What RIRS_NOISES holds beside them is left out: pointsource_noises, and the isotropic noises
-    among its measured responses, which have "noise" in their names.
+    What RIRS_NOISES holds beside them, point-source and isotropic noises, is left out.
 
     Raises:
         UserError: there is none.
     """
-    inner = folder / "RIRS_NOISES"
-    return audio_files(
-        inner if inner.is_dir() else folder,
-        "--rir_dir",
-        lambda path: "pointsource_noises" not in path.parts and "noise" not in path.name.lower(),
-    )
+    if rirs := rirs_noises(folder):
+        return audio_files(rirs, "--rir_dir", lambda path: not is_noise_of_rirs(path))
+    return audio_files(folder, "--rir_dir")
 
 
 def measured(files: Sequence[Path]) -> Room:
@@ -46,10 +45,11 @@ def measured(files: Sequence[Path]) -> Room:
 
     def draw(fs: int, rng: np.random.Generator) -> tuple[np.ndarray, int, str]:
         path = files[rng.integers(len(files))]
-        response, rate = read(path)
+        response = read_at(path, fs)
         if not response.any():
             raise BadAudio(f"silent: {path}")
-        response = to_rate(response, rate, fs)
+        if len(response) > LONGEST * fs:
+            raise BadAudio(f"{len(response) / fs:.0f} s are no impulse response of a room: {path}")
         return response, int(np.argmax(np.abs(response))), str(path)
 
     return draw

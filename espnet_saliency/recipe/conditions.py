@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Sequence
 
 from espnet_saliency.datadir.conditions import Condition, mix_condition, parse_condition
+from espnet_saliency.datadir.noise import noise_files
+from espnet_saliency.datadir.rooms import room_files
 from espnet_saliency.errors import UserError
 from espnet_saliency.progress import say
 from espnet_saliency.recipe.steps import Step
@@ -53,10 +57,17 @@ def check_conditions(options: RecipeOptions) -> None:
         raise UserError(f"{said}: one is named twice")
     if CLEAN not in names:
         raise UserError(f"{said}: {CLEAN} is missing, which the others are compared with; name it too")
-    for name in ("noise_dir", "rir_dir"):
+    kinds = {parse_condition(name).kind for name in options.conditions}
+    for kind, (name, files) in _FOLDERS.items():
         folder = getattr(options, name)
-        if folder is not None and not folder.is_dir():
-            raise UserError(f"--{name} {folder}: no such folder; name one or leave it out")
+        if folder is None:
+            continue
+        if kind not in kinds:
+            example = "reverb" if kind == "reverb" else f"{kind}_10"
+            raise UserError(
+                f"--{name} {folder}: has no say, as {said} has no {kind}; add e.g. {example}, or leave it out"
+            )
+        files(folder)
 
 
 def condition_steps(recipe: Recipe) -> list[Step]:
@@ -67,8 +78,7 @@ def condition_steps(recipe: Recipe) -> list[Step]:
     """
     options, layout = recipe.options, recipe.layout
     taken = (options.train_set, options.valid_set, *layout.test_sets)
-    # Only what decides a condition makes it anew.
-    folders = {"noise": ("noise_dir", options.noise_dir), "reverb": ("rir_dir", options.rir_dir)}
+    contents = {kind: _content(options, kind) for kind in _FOLDERS}
     steps = []
     for one in layout.decoded_sets:
         if one.condition.kind == CLEAN:
@@ -78,11 +88,11 @@ def condition_steps(recipe: Recipe) -> list[Step]:
                 f"--conditions {' '.join(options.conditions)}: {one.of} under {one.condition.name} would be "
                 f"called {one.name}, as another set is; rename that set"
             )
-        inputs = {"condition": one.condition.name, "seed": options.seed}
-        if one.condition.kind in folders:
-            name, folder = folders[one.condition.kind]
-            inputs[name] = str(folder or "generated")
+        # Only what decides a condition makes it anew.
+        inputs = {"condition": one.condition.name, "seed": options.seed, **contents.get(one.condition.kind, {})}
         target = layout.dump(one.name)
+        talkers_of = _talkers_of(one, layout.test_sets)
+        sources = [one.of, *([talkers_of] if talkers_of else [])]
         steps.append(
             recipe.add(
                 Step(
@@ -90,16 +100,38 @@ def condition_steps(recipe: Recipe) -> list[Step]:
                     name=one.name,
                     folder=target,
                     inputs=inputs,
-                    needs=(recipe.step(3, one.of),),
+                    needs=tuple(recipe.step(3, source) for source in sources),
                     outputs=(target / "wav.scp",),
-                    run=partial(_mix, recipe, one, target),
+                    run=partial(_mix, recipe, one, target, talkers_of),
                 )
             )
         )
     return steps
 
 
-def _mix(recipe: Recipe, one: DecodedSet, target: Path) -> None:
+_FOLDERS = {"noise": ("noise_dir", noise_files), "reverb": ("rir_dir", room_files)}
+"""Kind of condition -> the option that names its folder, and what of the folder it takes."""
+
+
+def _content(options: RecipeOptions, kind: str) -> dict[str, str]:
+    """What a condition of this kind is made with: files that are added, taken away or changed make it anew."""
+    name, files = _FOLDERS[kind]
+    folder = getattr(options, name)
+    if folder is None:
+        return {name: "generated"}
+    digest = hashlib.sha256()
+    for path in files(folder):
+        digest.update(f"{path}\0{path.stat().st_size}\0".encode())
+    return {name: str(folder), "files": digest.hexdigest()}
+
+
+def _talkers_of(one: DecodedSet, test_sets: Sequence[str]) -> str | None:
+    """The set that lends its speakers to the babble of an unseen accent, which may have one alone."""
+    seen = one.of.removesuffix("_unseen")
+    return seen if one.condition.kind == "babble" and seen != one.of and seen in test_sets else None
+
+
+def _mix(recipe: Recipe, one: DecodedSet, target: Path, talkers_of: str | None) -> None:
     options = recipe.options
     done = mix_condition(
         recipe.layout.dump(one.of),
@@ -109,11 +141,12 @@ def _mix(recipe: Recipe, one: DecodedSet, target: Path) -> None:
         nj=options.nj,
         noise_dir=options.noise_dir,
         rir_dir=options.rir_dir,
+        talkers_of=recipe.layout.dump(talkers_of) if talkers_of else None,
     )
     if done.scaled:
         say(
-            f"  {one.name}: {done.scaled} of {done.utterances} mixes made smaller as a whole, "
-            "to stay below full scale"
+            f"  {one.name}: {done.scaled} of {done.utterances} mixes made smaller as a whole, by up to "
+            f"{-20 * math.log10(done.smallest):.1f} dB, to stay below full scale"
         )
     if done.silent:
         say(f"  {one.name}: {done.silent} utterances of digital silence left as they are")

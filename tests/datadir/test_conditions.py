@@ -10,9 +10,9 @@ import soundfile
 from scipy.signal import welch
 
 from espnet_saliency.datadir import noise, rooms
+from espnet_saliency.datadir.activity import active_samples
 from espnet_saliency.datadir.audio import format_audio
 from espnet_saliency.datadir.conditions import (
-    active_samples,
     generator,
     mix_condition,
     parse_condition,
@@ -318,6 +318,77 @@ def test_noises_that_cannot_be_used_give_way_and_are_named(tmp_path, tone, forma
     )
 
 
+def test_noise_that_is_loud_in_the_pauses_alone_gives_way(tmp_path, tone, formatted):
+    """Brought to the ratio by what there is of it between its bangs, it would drown the speech."""
+    folder = tmp_path / "noises"
+    tone(folder / "hum.wav", seconds=3)
+    rng = np.random.default_rng(1)
+    gated = rng.integers(-1, 2, 30 * FS) / 32768  # dither of one step
+    for start in range(8000, len(gated), 3 * FS):
+        gated[start : start + 800] = 0.5 * rng.standard_normal(800)
+    soundfile.write(folder / "gated.wav", gated.clip(-1, 1), FS)
+    done = mix_condition(formatted, tmp_path / "out", parse_condition("noise_10"), noise_dir=folder)
+    said = read_mixes(tmp_path / "out")
+    assert done.unusable == (f"nearly silent where it is needed: {folder / 'gated.wav'}",)
+    # A bang in the speech itself is noise like any other; steps of 16 bit are never brought up to its level.
+    assert done.smallest > 0.03 and all(float(row["gain_db"]) < 50 for row in said.values())
+
+
+@pytest.mark.parametrize(
+    "samples, fs, message",
+    [
+        (np.full(1, 0.5), 96000, "too short to be heard at 16000 Hz: .*a.wav"),
+        (np.full(16000, 1e300), 16000, "samples of 1e\\+300, where 1 is full scale: .*a.wav"),
+    ],
+)
+@pytest.mark.parametrize("option, name", [("noise_dir", "noise_10"), ("rir_dir", "reverb")])
+def test_audio_that_is_none(tmp_path, formatted, samples, fs, message, option, name):
+    (tmp_path / "given").mkdir()
+    soundfile.write(tmp_path / "given" / "a.wav", samples, fs, subtype="DOUBLE")
+    with pytest.raises(UserError, match=message):
+        mix_condition(formatted, tmp_path / "out", parse_condition(name), **{option: tmp_path / "given"})
+
+
+def test_a_minute_of_music_is_no_room(tmp_path, tone, formatted):
+    tone(tmp_path / "musan" / "a.wav", seconds=60)
+    with pytest.raises(UserError, match="60 s are no impulse response of a room: .*a.wav"):
+        mix_condition(formatted, tmp_path / "out", parse_condition("reverb"), rir_dir=tmp_path / "musan")
+
+
+def test_which_files_of_a_folder_are_noises_and_which_are_rooms(tmp_path):
+    def files(found):
+        return [path.relative_to(tmp_path).as_posix() for path in found]
+
+    def make(*names):
+        for name in names:
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).touch()
+
+    # RIRS_NOISES holds both.
+    rirs = "rirs/RIRS_NOISES"
+    noises = [f"{rirs}/pointsource_noises/c.wav", f"{rirs}/real_rirs_isotropic_noises/RVB_noise_1.wav"]
+    responses = [f"{rirs}/real_rirs_isotropic_noises/RVB_rir_1.wav", f"{rirs}/simulated_rirs/smallroom/a.wav"]
+    make(*noises, *responses)
+    for folder in (tmp_path / "rirs", tmp_path / rirs):
+        assert files(noise.noise_files(folder)) == noises
+        assert files(rooms.room_files(folder)) == responses
+    # A folder of the user's own: all of it, whatever its files and folders are called.
+    make("own/noise/a.wav", "own/street/b.wav", "own/noiseless_office.wav")
+    own = ["own/noise/a.wav", "own/noiseless_office.wav", "own/street/b.wav"]
+    assert files(noise.noise_files(tmp_path / "own")) == files(rooms.room_files(tmp_path / "own")) == own
+    # Links to folders are followed, once.
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "there").symlink_to(tmp_path / "own" / "street")
+    (tmp_path / "linked" / "loop").symlink_to(tmp_path / "linked")
+    assert files(noise.noise_files(tmp_path / "linked")) == ["linked/there/b.wav"]
+
+
+def test_a_file_name_that_is_not_utf_8_is_named(tmp_path):
+    (tmp_path / "stra\udcdfe.wav").touch()
+    with pytest.raises(UserError, match=r"1 names of files are not UTF-8, the first is 'stra\\udcdfe.wav'"):
+        noise.noise_files(tmp_path)
+
+
 @pytest.mark.parametrize(
     "fill, message",
     [
@@ -361,6 +432,36 @@ def test_what_is_heard_in_babble_is_the_other_speaker(tmp_path, make_set):
         assert spectrum(added) == pytest.approx(400 if utt == "bob-1" else 1500, abs=3)
         assert measured_snr(clean[utt], added) == pytest.approx(0, abs=0.02)
     assert said["ann-1"]["with"] == said["ann-2"]["with"] == "bob-1"
+
+
+def test_talkers_speak_where_they_are_heard_and_pauses_stay_quiet(tmp_path, make_set):
+    """A pause that is brought up to the level of speech would be loud hiss in place of a talker."""
+    rng = np.random.default_rng(3)
+    pausing = np.concatenate([0.1 * rng.standard_normal(4000), 1e-4 * rng.standard_normal(60000)])
+    source = make_set({"ann-1": speech(1, 0.3), "bob-1": pausing})
+    talkers = noise.Talkers(read_table(source / "wav.scp"), read_table(source / "utt2spk"), source)
+    begins = 0
+    for seed in range(20):
+        heard, said = talkers.draw("ann", 4000, FS, np.random.default_rng(seed))
+        powers = [np.mean(part**2) for part in np.split(heard, 10)]
+        assert said == "bob-1" and max(powers) < 1.4
+        begins += np.mean(heard[:40] ** 2) > 0.1
+    # The last frame with speech is half a pause.
+    assert begins >= 18
+
+
+def test_a_set_of_one_speaker_borrows_its_talkers(tmp_path, formatted, make_set):
+    source = make_set({"zoe-1": speech(1), "zoe-2": speech(2)}, "test_unseen")
+    mix_condition(source, tmp_path / "out", parse_condition("babble_10"), talkers_of=formatted)
+    said = read_mixes(tmp_path / "out")
+    assert list(said) == ["zoe-1", "zoe-2"]
+    for row in said.values():
+        talkers = [name.split("-")[0] for name in row["with"].split()]
+        assert len(set(talkers)) == 3 and set(talkers) <= {"ann", "bob", "cat", "dan", "eve"}
+    # With speakers of its own a set keeps to itself.
+    both = make_set({"yan-1": speech(3), "zoe-1": speech(1)}, "both")
+    mix_condition(both, tmp_path / "two", parse_condition("babble_10"), talkers_of=formatted)
+    assert read_mixes(tmp_path / "two")["zoe-1"]["with"] == "yan-1"
 
 
 def test_babble_of_one_speaker_is_refused(tmp_path, make_set):

@@ -51,8 +51,11 @@ def test_without_conditions_there_are_the_test_sets(load):
         (["--conditions", "noise_10"], "clean is missing"),
         (["--conditions", ""], "clean is missing"),
         (["--conditions", "clean reverb", "--test_sets", "test test_reverb"], "as another set is"),
-        (["--noise_dir", "/nowhere/musan"], "--noise_dir /nowhere/musan: no such folder"),
-        (["--rir_dir", "/nowhere/rirs"], "--rir_dir /nowhere/rirs: no such folder"),
+        (["--conditions", "clean noise_5", "--noise_dir", "/nowhere/musan"], "--noise_dir /nowhere/musan: no such"),
+        (["--conditions", "clean reverb", "--rir_dir", "/nowhere/rirs"], "--rir_dir /nowhere/rirs: no such folder"),
+        (["--conditions", "clean reverb", "--rir_dir", "."], ": no audio in it (.flac"),
+        (["--noise_dir", "."], ": has no say, as --conditions clean has no noise; add e.g. noise_10"),
+        (["--conditions", "clean babble_10", "--rir_dir", "."], "has no reverb; add e.g. reverb, or leave it out"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_status_2(arguments, message, capsys, tmp_path, monkeypatch):
@@ -81,6 +84,14 @@ def test_steps_of_all_stages(load):
     assert {"none-test_babble_0", "specaug-test_noise_10"} <= needed
 
 
+def test_babble_of_unseen_accents_may_borrow_talkers_of_the_seen_ones(load):
+    stages = define_stages(load("--conditions", "clean babble_0 noise_10", "--test_sets", "test test_unseen"))
+    made = {step.name: step for step in stages[3].steps}
+    assert made["test_unseen_babble_0"].needs == (made["test_unseen"], made["test"])
+    assert made["test_babble_0"].needs == (made["test"],)
+    assert made["test_unseen_noise_10"].needs == (made["test_unseen"],)
+
+
 def test_only_what_decides_a_condition_makes_it_anew(load, tmp_path):
     def fingerprints(*more):
         stages = define_stages(load("--conditions", CONDITIONS, *more))
@@ -88,12 +99,21 @@ def test_only_what_decides_a_condition_makes_it_anew(load, tmp_path):
 
     before = fingerprints()
     (tmp_path / "noises").mkdir()
+    (tmp_path / "noises" / "a.wav").write_bytes(b"one")
 
-    def changed(*more):
-        return {name for name, value in fingerprints(*more).items() if value != before[name]}
+    def changed(*more, since=before):
+        return {name for name, value in fingerprints(*more).items() if value != since[name]}
 
-    assert changed("--noise_dir", str(tmp_path / "noises")) == {"test_noise_10"}
+    noises = ["--noise_dir", str(tmp_path / "noises")]
+    assert changed(*noises) == {"test_noise_10"}
     assert changed("--rir_dir", str(tmp_path / "noises")) == {"test_reverb"}
+    # Other files in the folder make other noise.
+    first = fingerprints(*noises)
+    assert changed(*noises, since=first) == set()
+    (tmp_path / "noises" / "a.wav").write_bytes(b"another")
+    assert changed(*noises, since=first) == {"test_noise_10"}
+    (tmp_path / "noises" / "a.wav").rename(tmp_path / "noises" / "b.wav")
+    assert changed(*noises, since=first) == {"test_noise_10"}
     assert changed("--nj", "7") == set()
     # More conditions leave the others as they are.
     fewer = {step.name: step.fingerprint for step in define_stages(load())[3].steps}
