@@ -96,16 +96,17 @@ def with_unseen(tests: Iterable[str], unseen_accents: Collection[str]) -> tuple[
 def hold_out_accents(corpus: Corpus, accents: Iterable[str]) -> Corpus:
     """The corpus with some accents unseen in training.
 
-    In a test set (a name that begins with "test") their utterances move to `<set>_unseen`; in any
-    other set they are left out, and listed in `excluded`. The test utterances of an accent are the
-    same whether it is held out or not, so that both can be compared. All sets become lists.
+    In a test set (a name that begins with "test") their utterances move to `<set>_unseen`, all of it
+    where it holds no others; in any other set they are left out, and listed in `excluded`. The test
+    utterances of an accent are the same whether it is held out or not, so that both can be compared.
+    All sets become lists.
 
     Args:
         corpus: is not changed.
         accents: labels as they stand in the corpus; none: the corpus is returned as it is.
 
     Raises:
-        UserError: an accent that no utterance has, or nothing left in a set.
+        UserError: an accent that no utterance has, or nothing left to train or validate on.
     """
     held = set(accents)
     if not held:
@@ -133,7 +134,11 @@ def hold_out_accents(corpus: Corpus, accents: Iterable[str]) -> Corpus:
                     rejection(utterance.utt_id, f"accent {utterance.accent} is held out of {name}")
                 )
     for name, utterances in sets.items():
-        if utterances and not kept[name]:
+        if not utterances or kept[name]:
+            continue
+        if is_test(name):
+            del kept[name]
+        else:
             raise UserError(
                 f"--unseen_accents {' '.join(sorted(held))}: nothing is left in the set {name}; "
                 f"hold fewer accents out"

@@ -12,6 +12,7 @@ from espnet_saliency.datadir.kaldi import UNKNOWN, read_table
 from espnet_saliency.errors import UserError
 from espnet_saliency.progress import say
 from espnet_saliency.recipe.arms import Arm, load_arms
+from espnet_saliency.recipe.extra_sets import ExtraSet, count_accents
 from espnet_saliency.recipe.layout import Layout
 from espnet_saliency.recipe.options import Options, load_options
 from espnet_saliency.recipe.stages import define_stages
@@ -127,8 +128,7 @@ def _accents(given: Options) -> dict[str, list[str]]:
     options, layout = given.recipe, Layout(given.recipe)
 
     def labels(name: str) -> set[str]:
-        path = layout.data(name) / "utt2accent"
-        return set(read_table(path).values()) - {UNKNOWN} if path.exists() else set()
+        return _labels(layout, name) - {UNKNOWN}
 
     trained = labels(options.train_set)
     bases = {name: labels(name) for name in options.test_sets if is_test(name) and not name.endswith(_UNSEEN)}
@@ -146,14 +146,42 @@ def _accents(given: Options) -> dict[str, list[str]]:
         del tested[accent]
     if not tested:
         raise UserError(f"{_OPTION}: none of the accents {', '.join(sorted(trained))} is in {', '.join(bases)}")
+    _check_what_is_left(given, layout, set(tested))
     return tested
+
+
+def _labels(layout: Layout, name: str) -> set[str]:
+    """Accents of a set, `unknown` among them where there are such utterances."""
+    path = layout.data(name) / "utt2accent"
+    return set(read_table(path).values()) if path.exists() else set()
+
+
+def _check_what_is_left(given: Options, layout: Layout, tested: set[str]) -> None:
+    """Refuse at the start what would stop the run of some accent, after those of others."""
+    options = given.recipe
+    (alone,) = found if len(found := _labels(layout, options.valid_set)) == 1 else [None]
+    if alone in tested:
+        raise UserError(
+            f"{_OPTION}: all of {layout.data(options.valid_set)} is {alone}, so nothing would be left of it without "
+            "this accent: give it speakers of another one"
+        )
+    for extra in options.extra_train_sets:
+        folder = ExtraSet.find("extra_train_sets", extra).folder
+        for accent in sorted(tested & set(count_accents(folder))):
+            raise UserError(
+                f"{_OPTION}: --extra_train_sets {extra} has the accent {accent}, which would be trained on while it "
+                "is left out: leave the set out"
+            )
 
 
 def _turn(accent: str, bases: Sequence[str], plain: Sequence[str], given: Options) -> list[str]:
     """The command line that leaves one accent out."""
     options = given.recipe
     folder = options.expdir / FOLDER / re.sub(r"[^\w.-]", lambda found: f"%{ord(found[0]):02x}", accent)
-    sets = dict.fromkeys([*options.test_sets, *(base + _UNSEEN for base in bases)])
+    # Of a test set of this accent alone nothing is left beside the unseen one.
+    whole = {base for base in bases if _labels(Layout(options), base) == {accent}}
+    kept = [name for name in options.test_sets if name not in whole]
+    sets = dict.fromkeys([*kept, *(base + _UNSEEN for base in bases)])
     changes = {
         # Accents that the recipe holds out anyway stay so: a run differs from the ordinary one by its accent.
         "unseen_accents": " ".join([*given.corpus.unseen_accents, accent]),

@@ -318,7 +318,9 @@ class SaliencySpecAug(AbsSpecAug):
             stock, x_lengths = self.specaug(masked.clone() if kept else masked, x_lengths)
             if self.specaug_for == "all" or mask is None:
                 return stock, x_lengths
-            return torch.where(mask.flatten(1).any(dim=1)[:, None, None], masked, stock), x_lengths
+            # Not those with a mask: accent_mix without another accent in the batch changes nothing.
+            changed = (masked != x).flatten(1).any(dim=1)
+            return torch.where(changed[:, None, None], masked, stock), x_lengths
         return masked, x_lengths
 
     def _fill(self, x: Tensor, mask: Tensor, lengths: Tensor) -> Tensor:

@@ -71,7 +71,7 @@ def change(
         (B, T, F). Under `accent_mix` an utterance stays as it is where all others of the batch are
         heard as its own accent.
     """
-    seen = clear_padding(x.detach(), lengths)
+    seen = clear_padding(x.detach().float(), lengths)  # whatever ESPnet's train_dtype is
     value = _CHANGES[policy.fill](classifier, seen, mask, lengths, policy, chances)
     return torch.where(mask, value.to(x.dtype), x)
 

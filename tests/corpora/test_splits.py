@@ -137,6 +137,14 @@ def test_unseen_set_is_made_where_there_is_none():
     assert ids(hold_out_accents(given, ["us"]))["test_unseen"] == ["f1"]
 
 
+def test_a_test_set_of_held_out_accents_alone_becomes_the_unseen_one():
+    given = corpus()
+    given.sets["test_british"] = [utterance("i1", "uk")]
+    held = ids(hold_out_accents(given, ["uk"]))
+    assert "test_british" not in held and held["test_british_unseen"] == ["i1"]
+    assert held["test"] == ["f1"]
+
+
 def test_accent_that_is_only_tested_may_be_named():
     held = hold_out_accents(corpus(), ["fi"])
     assert ids(held) == ids(corpus())

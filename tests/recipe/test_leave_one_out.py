@@ -6,7 +6,9 @@ import importlib.util
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import yaml
 
 from espnet_saliency.recipe.cli import main
@@ -84,6 +86,65 @@ def test_each_accent_gets_a_run_of_its_own(edacc, tmp_path, capsys):
     assert "done in" not in capsys.readouterr().out
     assert main([*command, "--dry_run"]) == 0
     assert capsys.readouterr().out.count("Stage 1:") == len(runs)
+
+
+def on_manifest(folder: Path, rows: list[tuple[str, str, str]], *options: str) -> list[str]:
+    """The recipe `manifest` on utterances (speaker, accent, split) of a second each."""
+    corpus = folder / "corpus"
+    corpus.mkdir()
+    lines = ["utt_id\tpath\ttext\tspeaker\taccent\tsplit"]
+    for number, (speaker, accent, split) in enumerate(rows):
+        name = f"{speaker}-{number}"
+        soundfile.write(corpus / f"{name}.flac", np.random.default_rng(number).uniform(-0.1, 0.1, 16000), 16000)
+        lines.append(f"{name}\t{name}.flac\tone two\t{speaker}\t{accent}\t{split}")
+    (corpus / "manifest.tsv").write_text("\n".join(lines) + "\n")
+    places = [word for name in ("data", "dump", "exp") for word in (f"--{name}dir", str(folder / name))]
+    start = ["--corpus", "manifest", "--corpus_dir", str(corpus), *places, "--nj", "1"]
+    return [*start, "--leave_one_accent_out", "true", *options]
+
+
+THREE = [
+    (f"{accent[:2]}{split}", accent, split)
+    for accent in ("irish", "scottish", "welsh")
+    for split in ("train", "dev", "test")
+]
+
+
+def test_a_test_set_of_one_accent_is_unseen_as_a_whole_in_its_turn(tmp_path, capsys):
+    rows = [*THREE, ("scmore", "scottish", "test_glasgow")]
+    assert main(on_manifest(tmp_path, rows, "--stop_stage", "1")) == 0, capsys.readouterr().err
+    runs = {run.name: run / "data" for run in (tmp_path / "exp" / "leave_one_out").iterdir()}
+    assert set(runs) == {"irish", "scottish", "welsh"}
+    assert not (runs["scottish"] / "test_glasgow").exists()
+    unseen = (runs["scottish"] / "test_glasgow_unseen" / "utt2spk").read_text()
+    assert unseen.split()[1] == "scmore" and (runs["welsh"] / "test_glasgow" / "utt2spk").read_text() == unseen
+
+
+@pytest.mark.parametrize(
+    "rows, message",
+    [
+        (
+            [row for row in THREE if row[1] == "irish" or row[2] != "dev"],
+            "data/dev is irish, so nothing would be left of it without this accent: give it speakers of another one",
+        ),
+    ],
+)
+def test_what_would_stop_a_later_run_is_refused_before_the_first(rows, message, tmp_path, capsys):
+    assert main(on_manifest(tmp_path, rows)) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.startswith("error: --leave_one_accent_out true: all of ")
+    assert error.count("\n") == 1 and not (tmp_path / "exp" / "leave_one_out").exists()
+
+
+def test_an_extra_training_set_with_an_accent_that_is_left_out_is_refused(tmp_path, capsys):
+    extra = tmp_path / "other" / "dump" / "raw" / "train"
+    extra.mkdir(parents=True)
+    (extra / "utt2accent").write_text("a-1 welsh\na-2 dutch\n")
+    command = on_manifest(tmp_path, THREE, "--stop_stage", "1")
+    assert main(command) == 0, capsys.readouterr().err
+    assert main([*command, "--extra_train_sets", str(extra)]) == 2
+    error = capsys.readouterr().err
+    assert "has the accent welsh, which would be trained on while it is left out" in error and error.count("\n") == 1
 
 
 def test_too_few_accents_for_a_classifier(edacc, two_accents, tmp_path, capsys):

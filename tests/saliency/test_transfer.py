@@ -183,3 +183,28 @@ def test_deviation_is_bounded_below():
     mixed = change(Heard([0, 1]), x, mask, torch.tensor([4, 4]), policy, chances)
     assert np.isfinite(mixed.numpy()).all()
     assert mixed[0].flatten().tolist() == [1.0, 1.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize("fill", ["accent_mix", "accent_shift"])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_features_of_another_precision_are_changed_as_well(classifier, batch, fill, dtype):
+    feats, lengths = batch
+    specaug = SaliencySpecAug(classifier="unused", fill=fill, apply_prob=1.0)
+    specaug.use(classifier)
+    changed, _ = specaug(feats.to(dtype), lengths)
+    assert changed.dtype == dtype and not torch.equal(changed, feats.to(dtype))
+
+
+def test_an_utterance_without_another_accent_beside_it_gets_the_specaugment_instead():
+    stock = {"apply_time_warp": False, "apply_freq_mask": False, "apply_time_mask": True,
+             "time_mask_width_range": [2, 3], "num_time_mask": 1}  # fmt: skip
+    specaug = SaliencySpecAug(
+        "random", classifier="unused", fill="accent_mix", apply_prob=1.0, min_unmasked_frames=0,
+        specaug=stock, specaug_for="unmasked",
+    )  # fmt: skip
+    specaug.changer.get = lambda x: Heard([1, 1, 1])
+    feats, lengths = torch.randn(3, 20, 16), torch.tensor([20, 20, 20])
+    augmented, _ = specaug(feats, lengths)
+    for row in range(3):
+        zeroed = (augmented[row] == 0).all(dim=1)
+        assert 2 <= zeroed.sum() <= 3 and torch.equal(augmented[row][~zeroed], feats[row][~zeroed])
