@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Mapping, Sequence
@@ -229,8 +230,15 @@ def _same_utterances(scores: Mapping[str, Scores], name: str) -> None:
                 f"{where} were scored on different utterances: {len(apart)} are in one alone "
                 f"({first_few(apart)}): decode and score both on the same data (stages 12 and 13)"
             )
-        for what in ("references", "speakers", "accents"):
-            pairs = zip(a.ids, getattr(a, what), getattr(b, what))
+        if apart := sorted(set(a.columns) ^ set(b.columns)):
+            raise UserError(
+                f"{where} were scored with different columns of the data: {', '.join(apart)} in one alone: score "
+                "both on the same data (stage 13)"
+            )
+        facts = {what: (getattr(a, what), getattr(b, what)) for what in ("references", "speakers", "accents")}
+        facts |= {f"values of {name}": (a.columns[name], b.columns[name]) for name in a.columns}
+        for what, (ours, theirs) in facts.items():
+            pairs = zip(a.ids, ours, theirs)
             differ = [(utt_id, x, y) for utt_id, x, y in pairs if x != y]
             if differ:
                 utt_id, x, y = differ[0]
@@ -269,8 +277,8 @@ def _metric(
         resampled = significance.bootstrap_rates(
             errors, words, draws if len(words) > 1 else 0, seed
         )
-        with np.errstate(divide="ignore", invalid="ignore"):
-            by_seed = 100.0 * errors.sum(axis=0) / words.sum()  # (A, K)
+        total = words.sum()
+        by_seed = errors.sum(axis=0) * (100.0 / total if total else math.nan)  # (A, K)
         for column, arm in enumerate(scores):
             bounds = significance.interval(resampled[:, column], level)
             arms[arm]["groups"][group] = _group(rates[arm][group], bounds) | _of_seeds(

@@ -11,14 +11,18 @@ from espnet_saliency.datadir.kaldi import UNKNOWN, read_table
 from espnet_saliency.errors import UserError
 from espnet_saliency.scoring import significance
 from espnet_saliency.scoring.error_rates import Scores, members_of
+from espnet_saliency.scoring.normalize import collapse_blanks
 
 LENGTHS = (1, 3, 6, 11, 21)
 """Least reference words of the classes of length."""
 
+LENGTH = "length"
+"""The column of the classes of length; no column of the data may have its name."""
+
 MOST_VALUES = 50
 """A column with more values than this is no grouping (free text, ids) and is left out, and named."""
 
-_NO_COLUMNS = {"spk", "accent", "dur", "num_samples", "channel", "speed"}
+NO_COLUMNS = {"spk", "accent", "dur", "num_samples", "channel", "speed"}
 """utt2… tables that are measures, or groups in their own right."""
 
 
@@ -33,7 +37,7 @@ def read_columns(data_dir: Path, ids: Sequence[str]) -> dict[str, dict[str, str]
     columns = {}
     for path in sorted(Path(data_dir).glob("utt2*")):
         name = path.name.removeprefix("utt2")
-        if name in _NO_COLUMNS:
+        if name in NO_COLUMNS:
             continue
         table = read_table(path)
         missing = [i for i in ids if i not in table]
@@ -42,7 +46,7 @@ def read_columns(data_dir: Path, ids: Sequence[str]) -> dict[str, dict[str, str]
                 f"{path}: {len(missing)} utterances of text are missing, the first {min(missing)}: "
                 "add them, or remove the table"
             )
-        columns[name] = {i: "" if table[i] == UNKNOWN else table[i] for i in ids}
+        columns[name] = {i: "" if table[i] == UNKNOWN else collapse_blanks(table[i]) for i in ids}
     return columns
 
 
@@ -64,7 +68,7 @@ def groupings(scores: Scores) -> tuple[dict[str, dict[str, np.ndarray]], list[st
     words = [len(reference.split()) for reference in scores.references]
     classes = members_of([length_class(n) for n in words])
     shortest_first = sorted(classes, key=lambda c: int(c.split("-")[0].rstrip("+")))
-    found = {"length": {c: classes[c] for c in shortest_first}}
+    found = {LENGTH: {c: classes[c] for c in shortest_first}}
     left_out = []
     for name, values in scores.columns.items():
         members = members_of(values)

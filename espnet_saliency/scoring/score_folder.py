@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from pathlib import Path
 from typing import Iterable
 
@@ -19,7 +20,7 @@ from espnet_saliency.datadir.kaldi import UNKNOWN, iter_table
 from espnet_saliency.errors import UserError
 from espnet_saliency.files import atomic_dir
 from espnet_saliency.scoring.error_rates import METRICS, Rate, Scores, score, tokens
-from espnet_saliency.scoring.groups import read_columns
+from espnet_saliency.scoring.groups import LENGTH, read_columns
 from espnet_saliency.scoring.normalize import collapse_blanks, normalizer
 
 OVERALL = "overall"
@@ -54,16 +55,31 @@ def read_table(path: Path) -> dict[str, str]:
     return table
 
 
-def _join(references: dict[str, str], hypotheses: dict[str, str], ref: Path, hyp: Path) -> None:
-    """Refuse hypotheses that do not belong one by one to the references."""
+def check_joined(
+    references: dict[str, str], hypotheses: dict[str, str], ref: Path, hyp: Path, mend: str
+) -> None:
+    """Refuse hypotheses that do not belong one by one to the references.
+
+    Args:
+        references, hypotheses: by utterance id.
+        ref, hyp: the files they are of.
+        mend: what the user is to do about it.
+
+    Raises:
+        UserError: ids are missing, or without a reference.
+    """
     found = []
     missing, extra = references.keys() - hypotheses.keys(), hypotheses.keys() - references.keys()
     if missing:
         found.append(f"{len(missing)} utterances have no hypothesis ({first_few(missing)})")
     if extra:
         found.append(f"{len(extra)} hypotheses have no reference ({first_few(extra)})")
-    if found:
-        raise UserError(f"{hyp}, scored against {ref}: {' and '.join(found)}: decode the set again")
+    if not found:
+        return
+    forms = [{unicodedata.normalize("NFC", i) for i in ids} for ids in (missing, extra)]
+    if alike := len(forms[0] & forms[1]):
+        mend = f"{alike} of them differ in their Unicode form alone: bring the ids of both files to NFC"
+    raise UserError(f"{hyp}, scored against {ref}: {' and '.join(found)}: {mend}")
 
 
 def score_decode(decode_dir: Path, data_dir: Path, policy: str = "none") -> dict[str, Scores]:
@@ -85,8 +101,9 @@ def score_decode(decode_dir: Path, data_dir: Path, policy: str = "none") -> dict
     normalize = normalizer(policy)
     ref_file, hyp_file = data_dir / "text", decode_dir / "text"
     references, hypotheses = read_table(ref_file), read_table(hyp_file)
-    _join(references, hypotheses, ref_file, hyp_file)
-    speakers = read_table(data_dir / "utt2spk")
+    check_joined(references, hypotheses, ref_file, hyp_file, "decode the set again")
+    # A tab would end a column of utterances.tsv.
+    speakers = {i: collapse_blanks(name) for i, name in read_table(data_dir / "utt2spk").items()}
     lost = [i for i in references if not speakers.get(i)]
     if lost:
         raise UserError(
@@ -99,11 +116,11 @@ def score_decode(decode_dir: Path, data_dir: Path, policy: str = "none") -> dict
     if OVERALL in accents.values():
         raise UserError(f"{accents_file}: no accent may be called {OVERALL!r}: rename it")
     columns = read_columns(data_dir, sorted(references))
-    clash = sorted(columns.keys() & set(_COLUMNS))
+    clash = sorted(columns.keys() & {*_COLUMNS, LENGTH})
     if clash:
         raise UserError(
             f"{data_dir / f'utt2{clash[0]}'}: a column of the data may not be called {clash[0]!r}: "
-            "utterances.tsv has one of that name; rename it"
+            "the scores have one of that name; rename it"
         )
     if not any(text.split() for text in references.values()):
         raise UserError(
@@ -132,18 +149,26 @@ def read_scores(folder: Path) -> Scores:
     table, about = folder / "utterances.tsv", folder / "scoring.json"
     if not table.exists() or not about.exists():
         raise UserError(f"{folder} holds no scores: score the set first (stage 13)")
-    about = json.loads(about.read_text(encoding="utf-8"))
     header, *lines = table.read_text(encoding="utf-8").rstrip("\n").split("\n")
     names = header.split("\t")
-    rows = {fields[0]: dict(zip(names, fields)) for fields in (x.split("\t") for x in lines)}
+    fields = [line.split("\t") for line in lines]
+    rows = {row[0]: dict(zip(names, row)) for row in fields}
+    try:
+        about = json.loads(about.read_text(encoding="utf-8"))
+        metric, policy = about["metric"], about["policy"]
+        whole = {*_COLUMNS} <= {*names} and len(rows) == len(lines) and all(len(row) == len(names) for row in fields)
+    except (ValueError, TypeError, KeyError):
+        whole = False
+    if not whole:
+        raise UserError(f"{folder}: utterances.tsv or scoring.json is damaged: score the set again (stage 13)")
     column = {name: {i: row.get(name, "") for i, row in rows.items()} for name in names}
     scores = score(
-        about["metric"],
+        metric,
         column["reference"],
         column["hypothesis"],
         column["speaker"],
         column["accent"],
-        about["policy"],
+        policy,
         {name: column[name] for name in names if name not in _COLUMNS},
     )
     for index, utt_id in enumerate(scores.ids):

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import csv
+import math
 import re
+import unicodedata
 from pathlib import Path
 from typing import NamedTuple
 
 from espnet_saliency.errors import UserError
+from espnet_saliency.scoring.normalize import collapse_blanks
 from espnet_saliency.scoring.score_folder import first_few, read_table
 
 FORMATS = ("text", "trn", "stm")
 
 _TRN = re.compile(r"^(?P<text>.*?)\s*\((?P<id>[^()\s]+)\)\s*$")
 
-_ALTERNATIVES = re.compile(r"(?<!\S)\{\s[^}]*\s/\s[^}]*\}(?!\S)")
+_ALTERNATIVES = re.compile(r"\{[^{}]*/[^{}]*\}")
+
+# Of stm: <o>, or labels with commas between them. Not <unk>, a word of some recognisers.
+_STM_LABELS = re.compile(r"^<(?:[oO]|[^<>\s]*,[^<>\s]*)>(?:\s+|$)")
+_IGNORED = "ignore_time_segment_in_scoring"
 
 
 class Transcripts(NamedTuple):
@@ -23,6 +30,8 @@ class Transcripts(NamedTuple):
     texts: dict[str, str]
     speakers: dict[str, str]
     """Where the file names them (stm); {} otherwise."""
+    ignored: frozenset[str] = frozenset()
+    """Ids of segments that are not to be scored (stm)."""
 
 
 def format_of(path: Path) -> str:
@@ -35,11 +44,13 @@ def read_transcripts(path: Path) -> Transcripts:
     """Read references or hypotheses.
 
     - Kaldi text: `id words`, one line an utterance.
-    - trn (sclite): `words (id)`; lines that begin with `;;` are comments. sclite's alternatives,
-      `{ this / that }`, are refused: they would be scored as words.
+    - trn (sclite): `words (id)`; lines that begin with `;;` are comments.
     - stm (sclite): `file channel speaker begin end <labels> words`; the id is made of file,
       channel, speaker and begin (in 1/100 s), so two files agree on it where they agree on these.
-      `IGNORE_TIME_SEGMENT_IN_SCORING` leaves a segment out, as sclite does.
+      A text with IGNORE_TIME_SEGMENT_IN_SCORING in it leaves the segment out, as sclite does.
+
+    sclite's alternatives, `{ this / that }`, are refused: they would be scored as words. What it
+    takes for optional, a word in parentheses, is a word here.
 
     Raises:
         UserError: the file is missing, a line is not of its format or has alternatives, an id
@@ -51,22 +62,21 @@ def read_transcripts(path: Path) -> Transcripts:
         raise UserError(f"{path}: no such file: name a transcript (Kaldi text, .trn or .stm)")
     form = format_of(path)
     if form == "text":
-        return Transcripts(read_table(path), {})
+        texts = read_table(path)
+        for utt_id, text in texts.items():
+            _refuse_alternatives(text, f"{path}, {utt_id}")
+        return Transcripts(texts, {})
     rows: list[tuple[str, str, str]] = []
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 ({error.reason}): convert it") from None
-    for number, line in enumerate(lines, start=1):
+    ignored = set()
+    for number, line in enumerate(_text_of(path).splitlines(), start=1):
         if line.strip() and not line.startswith(";;"):
-            row = (_trn if form == "trn" else _stm)(line, f"{path}, line {number}")
-            if alternatives := _ALTERNATIVES.search(row[1]):
-                raise UserError(
-                    f"{path}, line {number}: alternatives are not scored: put one of them in place "
-                    f"of {alternatives[0]!r}"
-                )
-            if row[1] != "IGNORE_TIME_SEGMENT_IN_SCORING":
-                rows.append(row)
+            where = f"{path}, line {number}"
+            utt_id, text, speaker = (_trn if form == "trn" else _stm)(line, where)
+            if form == "stm" and _IGNORED in text.lower():
+                ignored.add(utt_id)
+                continue
+            _refuse_alternatives(text, where)
+            rows.append((utt_id, text, speaker))
     texts = {utt_id: text for utt_id, text, _ in rows}
     if len(texts) < len(rows):
         seen: set[str] = set()
@@ -75,7 +85,22 @@ def read_transcripts(path: Path) -> Transcripts:
             f"{path}: {len(doubled)} ids occur more than once ({first_few(doubled)}): "
             "keep one line for each"
         )
-    return Transcripts(texts, {utt_id: speaker for utt_id, _, speaker in rows if speaker})
+    speakers = {utt_id: speaker for utt_id, _, speaker in rows if speaker}
+    return Transcripts(texts, speakers, frozenset(ignored - texts.keys()))
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 ({error.reason}): convert it") from None
+
+
+def _refuse_alternatives(text: str, where: str) -> None:
+    if alternatives := _ALTERNATIVES.search(text):
+        raise UserError(
+            f"{where}: alternatives are not scored: put one of them in place of {alternatives[0]!r}"
+        )
 
 
 def _trn(line: str, where: str) -> tuple[str, str, str]:
@@ -89,43 +114,94 @@ def _stm(line: str, where: str) -> tuple[str, str, str]:
     fields = line.split(maxsplit=5)
     try:
         file, channel, speaker, begin, end = fields[:5]
-        hundredths = round(100 * float(begin))
-        float(end)
+        if not (math.isfinite(float(begin)) and math.isfinite(float(end))):
+            raise ValueError
     except ValueError:
         raise UserError(
             f"{where}: not a line of stm, `file channel speaker begin end <labels> words`: "
             f"{line.strip()[:60]!r}"
         ) from None
-    text = fields[5] if len(fields) > 5 else ""
-    text = re.sub(r"^<[^>]*>\s*", "", text)
-    return f"{speaker}-{file}-{channel}-{hundredths:07d}", text, speaker
+    text = _STM_LABELS.sub("", fields[5]) if len(fields) > 5 else ""
+    return f"{speaker}-{file}-{channel}-{round(100 * float(begin)):07d}", text, speaker
 
 
 def read_labels(path: Path, column: str) -> dict[str, str]:
     """A label for each id: a Kaldi table (`id label`), or a csv or tsv with a header.
+
+    Labels are brought to one Unicode form (NFC), and their blanks collapsed: what looks the same is
+    one label.
 
     Args:
         path: the file; .csv and .tsv have a header whose first column holds the ids.
         column: the column of a csv or tsv to read.
 
     Raises:
-        UserError: the file or the column is missing, or an id has two labels.
+        UserError: the file or the column is missing, a row is broken, or an id has two labels.
     """
-    if not path.is_file():
-        raise UserError(f"{path}: no such file")
-    if path.suffix not in (".csv", ".tsv"):
-        return read_table(path)
-    with open(path, encoding="utf-8-sig", newline="") as handle:
-        rows = list(csv.DictReader(handle, delimiter="\t" if path.suffix == ".tsv" else ","))
-    if not rows or column not in rows[0]:
-        found = ", ".join(rows[0]) if rows else "nothing"
-        raise UserError(f"{path}: no column {column!r} in its header, which has {found}")
-    key = next(iter(rows[0]))
-    labels: dict[str, str] = {}
-    for row in rows:
-        value = (row[column] or "").strip()
-        if labels.setdefault(row[key], value) != value:
+    if _delimiter(path) is None:
+        return {key: _label(value) for key, value in read_table(path).items()}
+    columns = read_columns_of(path)
+    if column not in columns:
+        raise UserError(f"{path}: no column {column!r} in its header, which has {', '.join(columns)}")
+    return columns[column]
+
+
+def read_columns_of(path: Path) -> dict[str, dict[str, str]]:
+    """Column -> id -> label, of a csv or tsv whose first column holds the ids (which is there too).
+
+    Raises:
+        UserError: no such file, no csv or tsv, a row that is broken, or an id with two labels.
+    """
+    delimiter = _delimiter(path)
+    if delimiter is None:
+        raise UserError(f"{path}: neither .csv nor .tsv: columns need a table with a header")
+    header, *rows = _rows(path, delimiter) or [(0, [])]
+    names = header[1]
+    if len(set(names)) < len(names) or not all(names):
+        raise UserError(f"{path}: its header, {', '.join(names)}, has a column twice or without a name")
+    columns: dict[str, dict[str, str]] = {name: {} for name in names}
+    for number, cells in rows:
+        if len(cells) != len(names):
             raise UserError(
-                f"{path}: {row[key]} has two labels, {labels[row[key]]!r} and {value!r}: keep one"
+                f"{path}, line {number}: {len(cells)} cells, where the header has {len(names)}: mend the row"
             )
-    return labels
+        for name, cell in zip(names, cells):
+            label = _label(cell)
+            if columns[name].setdefault(cells[0].strip(), label) != label:
+                before = columns[name][cells[0].strip()]
+                raise UserError(
+                    f"{path}: {cells[0].strip()} has two labels, {before!r} and {label!r}: keep one"
+                )
+    return columns
+
+
+def _delimiter(path: Path) -> str | None:
+    """What parts the cells of a csv or tsv; None for a Kaldi table."""
+    if path.is_dir():
+        raise UserError(f"{path}: a folder: name a table in it (Kaldi table, .csv or .tsv)")
+    if not path.is_file():
+        raise UserError(f"{path}: no such file: name a table (Kaldi table, .csv or .tsv)")
+    return {".csv": ",", ".tsv": "\t"}.get(path.suffix.lower())
+
+
+def _rows(path: Path, delimiter: str) -> list[tuple[int, list[str]]]:
+    """(line, cells) of each row that is not empty; quotes that do not match are refused."""
+    # As lines with their own ends: a line end inside quotes shows, whatever it is.
+    reader = csv.reader(_text_of(path).splitlines(keepends=True), delimiter=delimiter, strict=True)
+    rows = []
+    try:
+        for cells in reader:
+            if broken := next((cell for cell in cells if re.search(r"[\r\n\t\0]", cell)), None):
+                raise UserError(
+                    f"{path}, line {reader.line_num}: a cell goes over several lines, or has a tab or NUL in it: "
+                    f"{broken[:40]!r}; mend its quotes"
+                )
+            if any(cell.strip() for cell in cells):
+                rows.append((reader.line_num, cells))
+    except csv.Error as error:
+        raise UserError(f"{path}, line {reader.line_num}: {error}: mend its quotes") from None
+    return rows
+
+
+def _label(text: str) -> str:
+    return unicodedata.normalize("NFC", collapse_blanks(text))

@@ -299,3 +299,33 @@ def test_arms_scored_on_other_utterances_or_policies_are_refused(world, tmp_path
         compare([arm, make_arm(tmp_path, "random_specaug", fewer)], "specaug", "c")
     with pytest.raises(UserError, match="text policies none and basic"):
         compare([arm, make_arm(tmp_path, "random_specaug", data, "basic")], "specaug", "c")
+
+
+def test_arms_scored_with_other_columns_of_the_data_are_refused(world, tmp_path):
+    data, (arm, *_) = world
+    other = make_data(tmp_path / "data" / "test", {"north": 6, "south": 8, "east": 2})
+    ids = [line.split()[0] for line in (other / "text").read_text().splitlines()]
+    gender = "".join(f"{i} f\n" for i in ids)
+    (other / "utt2gender").write_text(gender)
+    with_gender = make_arm(tmp_path / "one", "random_specaug", other)
+    with pytest.raises(UserError, match="different columns of the data: gender in one alone"):
+        compare([arm, with_gender], "specaug", "c")
+    (other / "utt2gender").write_text(gender.replace(" f", " m", 1))
+    changed = make_arm(tmp_path / "two", "specaug", other)
+    with pytest.raises(UserError, match=r"values of gender for 1 utterances \(first \S+: 'm' and 'f'\)"):
+        compare([changed, with_gender], "specaug", "c")
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_accent_of_insertions_alone_warns_of_nothing(tmp_path):
+    data = make_data(tmp_path / "data" / "test", {"north": 3, "mute": 2})
+    arms = [make_arm(tmp_path, name, data) for name in ("specaug", "random_specaug")]
+    text = "".join(
+        line.split()[0] + "\n" if line.startswith("mute") else line
+        for line in (data / "text").read_text().splitlines(keepends=True)
+    )
+    (data / "text").write_text(text)
+    for arm in arms:
+        score_decode(arm.folder("test"), data)
+    group = compare(arms, "specaug", "c", draws=50)["sets"]["test"]["wer"]["arms"]["specaug"]["groups"]["mute"]
+    assert group["ins"] > 0 and group["rate"] is None

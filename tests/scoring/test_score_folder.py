@@ -178,3 +178,28 @@ def test_read_table(tmp_path):
     write(tmp_path, table="b  two  words \na\tone\u2028line\nc\nd \n")
     table = read_table(tmp_path / "table")
     assert table == {"b": "two  words", "a": "one\u2028line", "c": "", "d": ""}
+
+
+def test_a_tab_in_a_speaker_or_a_column_is_a_blank(data, decode):
+    write(data, utt2spk="s1-a New\tYork\ns1-b New York\ns2-a s2\n", utt2town="s1-a a\tb\ns1-b c\ns2-a c\n")
+    score_decode(decode, data)
+    scores = read_scores(decode / "score_wer")
+    assert scores.speakers == ("New York", "New York", "s2") and scores.columns["town"] == ("a b", "c", "c")
+
+
+@pytest.mark.parametrize(
+    "name, damage",
+    [
+        ("scoring.json", lambda text: text[:5]),
+        ("scoring.json", lambda text: "[]"),
+        ("utterances.tsv", lambda text: text.replace("\tins\t", "\tother\t")),
+        ("utterances.tsv", lambda text: text + text.splitlines(keepends=True)[1]),
+        ("utterances.tsv", lambda text: text.replace("s1-b\t", "s1-b ", 1)),
+    ],
+)
+def test_damaged_scores_are_one_line(data, decode, name, damage):
+    score_decode(decode, data)
+    path = decode / "score_wer" / name
+    path.write_text(damage(path.read_text()))
+    with pytest.raises(UserError, match="score_wer: utterances.tsv or scoring.json is damaged: score the set again"):
+        read_scores(path.parent)
