@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch import Tensor, nn
 
 from espnet_saliency.accent.features import FeatureSettings
@@ -18,6 +17,7 @@ from espnet_saliency.accent.normalize import MaskedUtteranceMVN
 from espnet_saliency.accent.resnet import mask_padding
 from espnet_saliency.accent.weights import read_weights
 from espnet_saliency.errors import UserError
+from espnet_saliency.yaml_file import read_yaml
 
 MODEL_FILES = ("valid.acc.ave.pth", "valid.acc.best.pth")
 """Model files that are looked for in an experiment folder, in this order."""
@@ -184,11 +184,8 @@ def _find(path: Path) -> tuple[Path, Path]:
 
 
 def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not YAML: {str(error).splitlines()[0]}") from error
-    missing = [k for k in _CONFIG_KEYS if not isinstance(config, dict) or k not in config]
+    config = read_yaml(path)
+    missing = [k for k in _CONFIG_KEYS if k not in config]
     if missing:
         raise UserError(
             f"{path}: not the configuration of a classifier of ESPnet's cls task: no "

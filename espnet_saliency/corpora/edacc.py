@@ -40,7 +40,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Iterator, Mapping
 
-import yaml
 
 from espnet_saliency.corpora.reading import (
     identifier,
@@ -54,6 +53,7 @@ from espnet_saliency.corpora.splits import hold_out_accents, with_unseen
 from espnet_saliency.corpora.text import one_line, tags, text_policy, without_tags
 from espnet_saliency.corpora.utterance import Corpus, Utterance
 from espnet_saliency.errors import UserError
+from espnet_saliency.yaml_file import read_yaml
 
 ACCENT_QUESTION = "How would you describe your accent"
 """Beginning of the header of the accent's column in linguistic_background.csv."""
@@ -248,13 +248,9 @@ def read_accent_map(path: Path) -> dict[str, str]:
     """
     if not path.is_file():
         raise UserError(f"--accent_map {path}: no such file")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from error
     varieties: dict[str, str] = {}
-    for variety, wordings in (content if isinstance(content, dict) else {None: None}).items():
-        if not isinstance(variety, str) or not isinstance(wordings, list):
+    for variety, wordings in read_yaml(path).items():
+        if not isinstance(wordings, list):
             raise UserError(
                 f"{path}: must hold 'variety: [what speakers wrote, ...]', not "
                 f"{variety!r}: {wordings!r}"

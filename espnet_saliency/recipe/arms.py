@@ -10,17 +10,18 @@ import dataclasses
 import itertools
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Mapping
+from typing import Any, Callable, Mapping
 
 from espnet_saliency.accent.features import FeatureSettings
 from espnet_saliency.errors import UserError
 from espnet_saliency.recipe.first_recogniser import FirstRecogniser
 from espnet_saliency.recipe.layout import Layout
-from espnet_saliency.recipe.options import ROOT, find_config, read_yaml
+from espnet_saliency.recipe.options import ROOT, find_config
 from espnet_saliency.recipe.sweeps import read_sweep, set_key, with_say
 from espnet_saliency.saliency.cam import METHODS as CAM_METHODS
 from espnet_saliency.saliency.map_settings import MapSettings
-from espnet_saliency.saliency.specaug import MAPLESS, SaliencySpecAug, needs_classifier
+from espnet_saliency.saliency.specaug import MAPLESS, SaliencySpecAug, needs_classifier, stock_specaug
+from espnet_saliency.yaml_file import read_yaml, section
 
 
 @dataclass(frozen=True)
@@ -112,13 +113,18 @@ def _load_arm(
     extra = sorted(set(augmentation) - {"specaug", "specaug_conf"})
     if extra:
         raise UserError(f"{path}: key {extra[0]} does not belong: an arm sets specaug and specaug_conf alone")
-    if augmentation.get("specaug") != "saliency":
-        config = {**copy.deepcopy(base), **augmentation}
-        config.setdefault("specaug_conf", {})
+    if "specaug" not in augmentation or augmentation["specaug"] not in (None, "specaug", "saliency"):
+        raise UserError(
+            f"{path}: specaug: {augmentation.get('specaug', 'is missing')}: must be saliency, specaug, or null for none"
+        )
+    given = section(augmentation, "specaug_conf", path)
+    if augmentation["specaug"] != "saliency":
+        if augmentation["specaug"]:
+            _build(path, stock_specaug, given)
+        elif given:
+            raise UserError(f"{path}: specaug_conf.{min(given)} has no say where specaug is null: remove it")
+        config = {**copy.deepcopy(base), **augmentation, "specaug_conf": given}
         return [Arm(name, config, False, augmentation=name, base=name)]
-    given = augmentation.get("specaug_conf") or {}
-    if not isinstance(given, dict):
-        raise UserError(f"{path}: specaug_conf: {given!r} is no mapping of options to values")
     arms: dict[str, Arm] = {}
     for values in itertools.product(*swept.values()):
         setting = with_say(dict(zip(swept, values)), _with(given, dict(zip(swept, values))))
@@ -129,7 +135,7 @@ def _load_arm(
         if conf.get("target") is True:  # YAML reads a bare `true` as a truth value
             conf["target"] = "true"
         needs = needs_classifier(conf)
-        if conf.get("classifier") and Path(conf["classifier"]) != layout.accent_exp:
+        if conf.get("classifier") and Path(str(conf["classifier"])) != layout.accent_exp:
             raise UserError(
                 f"{path}: specaug_conf.classifier: {conf['classifier']}, and the classifier of this run is "
                 f"{layout.accent_exp}: remove it there, or give --classifier {conf['classifier']}"
@@ -138,13 +144,7 @@ def _load_arm(
             conf["classifier"] = str(layout.accent_exp)
         if conf.get("protect") == "recogniser":
             _protect_by_recogniser(conf, path, base, layout)
-        try:
-            SaliencySpecAug(**conf)
-        except TypeError as error:
-            raise UserError(f"{path}: specaug_conf: {str(error).rpartition('__init__() ')[2]}") from error
-        except UserError as error:
-            where = f"--sweep: {path}" if setting else str(path)
-            raise UserError(f"{where}: {error}") from error
+        _build(f"--sweep: {path}" if setting else path, lambda options: SaliencySpecAug(**options), conf)
         maps = None
         if layout.options.stored_maps and not _changes_audio(base) and needs and conf.get("method", "grad_cam") not in MAPLESS:
             maps = MapSettings.from_conf(conf, CAM_METHODS)
@@ -158,6 +158,16 @@ def _load_arm(
         config = {**copy.deepcopy(base), **augmentation, "specaug_conf": conf}
         arms[label] = Arm(label, config, needs, augmentation=label, base=name, swept=setting, maps=maps)
     return list(arms.values())
+
+
+def _build(where: str | Path, make: Callable[[dict], Any], conf: dict) -> None:
+    """Build an augmentation once, so that a mistake in its options is told before anything runs."""
+    try:
+        make(conf)
+    except TypeError as error:
+        raise UserError(f"{where}: specaug_conf: {str(error).rpartition('__init__() ')[2]}") from error
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
 
 
 def _with(conf: dict, setting: Mapping[str, Any]) -> dict:
@@ -188,7 +198,8 @@ def _protect_by_recogniser(conf: dict, path: Path, base: dict, layout: Layout) -
 
 def _changes_audio(base: dict) -> bool:
     """Whether ESPnet's preprocessor alters the audio while it trains: stored maps would be of other audio."""
-    effects = (base.get("preprocessor_conf") or {}).get("data_aug_effects")
+    preprocessor = base.get("preprocessor_conf")
+    effects = isinstance(preprocessor, dict) and preprocessor.get("data_aug_effects")
     return bool(base.get("rir_scp") or base.get("noise_scp") or effects)
 
 
@@ -243,8 +254,8 @@ def check_features(base: dict, layout: Layout) -> None:
         raise UserError(
             f"--classifier {options.classifier}: no config.yaml there: give the folder of a trained classifier"
         )
-    classifier = FeatureSettings.from_frontend_conf(read_yaml(source).get("frontend_conf") or {})
-    recogniser = FeatureSettings.from_frontend_conf(base.get("frontend_conf") or {})
+    classifier = FeatureSettings.from_frontend_conf(section(read_yaml(source), "frontend_conf", source))
+    recogniser = FeatureSettings.from_frontend_conf(section(base, "frontend_conf", options.asr_config))
     differences = classifier.difference(recogniser)
     if differences:
         raise UserError(

@@ -15,6 +15,9 @@ from espnet_saliency.progress import duration, say
 from espnet_saliency.recipe.titles import TITLES
 
 
+HELP = ("--help", "-h", "help")
+
+
 def main(arguments: Sequence[str]) -> int:
     """Run the stages that `arguments` ask for.
 
@@ -26,12 +29,17 @@ def main(arguments: Sequence[str]) -> int:
     # Before the libraries load: one thread a process; what gains from more sets its own number.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     try:
-        if any(word in ("--help", "-h", "help") for word in arguments):
+        if any(word in HELP for word in arguments):
             print(help_text(list(arguments)))
             return 0
         return _run(list(arguments))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\ninterrupted; the same command goes on from here", file=sys.stderr)
@@ -45,6 +53,7 @@ def _run(arguments: list[str]) -> int:
     given = load_options(arguments)
     require_espnet()
     # These need torch: a mistake in the options is told without it.
+    from espnet_saliency.recipe.check_configs import check_configs
     from espnet_saliency.recipe.extra_sets import check_extra_sets
     from espnet_saliency.recipe.jobs import JobFailed
     from espnet_saliency.recipe.stages import define_stages
@@ -71,6 +80,7 @@ def _run(arguments: list[str]) -> int:
     check_order(chosen, TITLES)
     if options.stop_stage >= 3:
         check_extra_sets(given, FS)
+    check_configs(options, chosen)
     print(f"{given.folder.parent.name}: stages {options.stage} to {options.stop_stage}, arms {' '.join(options.arms)}")
     try:
         run_stages(chosen, say)
@@ -82,24 +92,25 @@ def _run(arguments: list[str]) -> int:
 
 
 def help_text(arguments: list[str]) -> str:
-    """The options of a recipe and of its corpus, and the stages."""
-    from espnet_saliency.recipe.options import RecipeOptions, field_docs
+    """The options of a recipe and of its corpus with the defaults that it has, and the stages."""
+    from espnet_saliency.recipe.options import RecipeOptions, field_docs, parse, recipe_file
 
-    corpus = RecipeOptions.corpus
-    if "--corpus" in arguments[:-1]:
-        corpus = arguments[arguments.index("--corpus") + 1]
+    others = [word for word in arguments if word not in HELP]
+    corpus = parse(others).get("corpus", RecipeOptions.corpus)
+    module = corpora.load(corpus)
+    own = recipe_file(corpus)
     lines = [
         "./run.sh [--corpus NAME] [--stage N] [--stop_stage N] [--option value …]",
         "",
         f"Corpora: {', '.join(corpora.NAMES)}.",
-        "Options come from egs2/<corpus>/asr1/conf/recipe.yaml; the command line wins.",
+        f"In brackets what holds without the option, by egs2/{corpus}/asr1/conf/recipe.yaml or the program itself.",
         "",
         "Stages:",
         *(f"  {number:2d}  {title}" for number, title in sorted(TITLES.items())),
     ]
     for title, cls in (
         ("Options", RecipeOptions),
-        (f"Options of the corpus {corpus}", corpora.load(corpus).Options),
+        (f"Options of the corpus {corpus}", module.Options),
     ):
         docs = field_docs(cls)
         lines += ["", f"{title}:"]
@@ -107,7 +118,8 @@ def help_text(arguments: list[str]) -> str:
             default = field.default
             if default is dataclasses.MISSING:
                 default = field.default_factory() if field.default_factory is not dataclasses.MISSING else ""
-            if isinstance(default, tuple):
+            default = own.get(field.name, default)
+            if isinstance(default, (tuple, list)):
                 default = " ".join(str(item) for item in default)
             shown = f" [{default}]" if default not in (None, "", ()) else ""
             lines += [f"  --{field.name}{shown}", f"      {docs.get(field.name, '')}"]

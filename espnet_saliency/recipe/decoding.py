@@ -10,9 +10,10 @@ from typing import Any
 from espnet_saliency.datadir.kaldi import read_table
 from espnet_saliency.files import atomic_file
 from espnet_saliency.recipe.jobs import Job, count_progress, run_jobs
-from espnet_saliency.recipe.options import RecipeOptions, read_yaml
+from espnet_saliency.recipe.options import RecipeOptions
 from espnet_saliency.recipe.recipe import Recipe
 from espnet_saliency.recipe.steps import Step
+from espnet_saliency.yaml_file import read_yaml
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,9 @@ from espnet_saliency.datadir.kaldi import (
 from espnet_saliency.datadir.probe import BadAudio, probe
 from espnet_saliency.errors import UserError
 from espnet_saliency.files import atomic_dir, atomic_file
-from espnet_saliency.recipe.options import ROOT, Options, RecipeOptions, read_yaml
+from espnet_saliency.recipe.options import ROOT, Options, RecipeOptions
 from espnet_saliency.scoring.normalize import normalizer
+from espnet_saliency.yaml_file import read_yaml
 
 if TYPE_CHECKING:
     # The layout, which the recipe has, names its folders after these sets.
@@ -141,7 +142,8 @@ def find_extra_sets(options: RecipeOptions) -> dict[str, tuple[ExtraSet, ...]]:
             if extra.folder in folders:
                 raise UserError(f"{where}: the set is in --{folders[extra.folder]} already: name it once")
             if extra.folder.is_relative_to(options.dumpdir):
-                raise UserError(f"{where}: is a set of this recipe: name it in --test_sets")
+                own = "--test_sets" if option == "extra_test_sets" else "--train_set"
+                raise UserError(f"{where}: is a set of this recipe: name it in {own}, or leave it out")
             if extra.name in taken:
                 raise UserError(f"{where}: is called {extra.name}, as is {taken[extra.name]} set: rename one")
             folders[extra.folder], taken[extra.name] = option, f"--{option}'s"

@@ -7,11 +7,12 @@ from pathlib import Path
 
 from espnet_saliency.accent.features import FeatureSettings
 from espnet_saliency.errors import UserError
-from espnet_saliency.recipe.options import RecipeOptions, read_yaml
+from espnet_saliency.recipe.options import RecipeOptions
 from espnet_saliency.recipe.pretrained import Pretrained
 from espnet_saliency.recipe.steps import digest
 from espnet_saliency.saliency.archive import feature_differences
 from espnet_saliency.saliency.phonetic import find_recogniser
+from espnet_saliency.yaml_file import read_yaml
 
 
 @dataclass(frozen=True)

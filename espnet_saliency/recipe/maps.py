@@ -13,12 +13,12 @@ from espnet_saliency.progress import say
 from espnet_saliency.recipe.arms import reads_own_phonetic_maps
 from espnet_saliency.recipe.first_recogniser import FirstRecogniser
 from espnet_saliency.recipe.jobs import call_in_fork
-from espnet_saliency.recipe.options import read_yaml
 from espnet_saliency.recipe.recipe import Recipe, classifier_digests
 from espnet_saliency.recipe.steps import Step
 from espnet_saliency.saliency.map_settings import MapSettings
 from espnet_saliency.saliency.stored import write_maps
 from espnet_saliency.saliency.stored_phonetic import write_phonetic_maps
+from espnet_saliency.yaml_file import read_yaml
 
 if TYPE_CHECKING:
     from espnet_saliency.recipe.arms import Arm

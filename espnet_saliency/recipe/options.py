@@ -13,13 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Sequence
 
-import yaml
-
 from espnet_saliency import corpora
 from espnet_saliency.errors import UserError
 from espnet_saliency.recipe.conditions import check_conditions
 from espnet_saliency.recipe.pretrained import Pretrained
 from espnet_saliency.scoring.normalize import POLICIES
+from espnet_saliency.yaml_file import read_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 """The top of the checkout: conf/ and egs2/ lie here."""
@@ -98,7 +97,7 @@ class RecipeOptions:
     accent_config: Path = Path("conf/train_accent_resnet.yaml")
     """ESPnet configuration of the accent classifier (cls task)."""
     classifier: Path | None = None
-    """Accent classifier trained elsewhere: its experiment folder; stages 7 and 8 are then left out."""
+    """Accent classifier trained elsewhere: its experiment folder; stage 7 is then left out."""
     stability: bool = False
     """Train the classifier a second time, with the next seed, and compare the maps of the two (stage 9)."""
     stored_maps: bool = True
@@ -169,23 +168,6 @@ def find_config(name: str | Path, places: Sequence[Path]) -> Path:
     raise UserError(f"no file {name}: looked in {', '.join(str(p) for p in dict.fromkeys(places))}")
 
 
-def read_yaml(path: Path) -> dict:
-    """A YAML mapping.
-
-    Raises:
-        UserError: it cannot be parsed, or holds no mapping.
-    """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from error
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: holds a {type(content).__name__}, not keys with values")
-    return content
-
-
 def field_docs(cls: type) -> dict[str, str]:
     """Field name -> the docstring line under it, of a dataclass."""
     body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0].body
@@ -202,20 +184,19 @@ def load_options(arguments: list[str]) -> Options:
     Raises:
         UserError: an unknown option or key, a value of the wrong type or out of range.
     """
-    given = _parse(arguments)
+    given = parse(arguments)
     corpus = given.get("corpus", RecipeOptions.corpus)
     module = corpora.load(corpus)
     folder = ROOT / "egs2" / corpus / "asr1"
-    recipe_yaml = folder / "conf" / "recipe.yaml"
-    from_file = read_yaml(recipe_yaml) if recipe_yaml.is_file() else {}
 
     hints = {
         **typing.get_type_hints(RecipeOptions),
         **typing.get_type_hints(module.Options),
     }
     values: dict[str, Any] = {}
-    for name, value in from_file.items():
-        _check_known(name, hints, where=f"{recipe_yaml}: key {name}")
+    recipe_yaml = folder / "conf" / "recipe.yaml"
+    for name, value in recipe_file(corpus).items():
+        _check_known(name, hints, where=f"key {name} in {recipe_yaml}")
         values[name] = convert(value, hints[name], where=f"{recipe_yaml}: {name}")
     for name, value in given.items():
         _check_known(name, hints, where=f"option --{name}")
@@ -262,14 +243,33 @@ def _all_test_sets(recipe: RecipeOptions, module: types.ModuleType, corpus_optio
     return module.test_sets(recipe.corpus_dir, corpus_options)
 
 
-def _parse(arguments: list[str]) -> dict[str, str]:
-    """["--stop-stage", "3"] -> {"stop_stage": "3"}; a switch without a value is true."""
+def recipe_file(corpus: str) -> dict[str, Any]:
+    """What egs2/<corpus>/asr1/conf/recipe.yaml sets.
+
+    Raises:
+        UserError: it cannot be read, or is another corpus's.
+    """
+    path = ROOT / "egs2" / corpus / "asr1" / "conf" / "recipe.yaml"
+    content = read_yaml(path) if path.is_file() else {}
+    if content.pop("corpus", corpus) != corpus:
+        raise UserError(f"{path}: its folder says which corpus it is of, {corpus}: remove the key corpus")
+    return content
+
+
+def parse(arguments: list[str]) -> dict[str, str]:
+    """["--stop-stage", "3"] -> {"stop_stage": "3"}; a switch without a value is true.
+
+    Raises:
+        UserError: a word that is no option, or an option that is given twice.
+    """
     given: dict[str, str] = {}
     rest = list(arguments)
     while rest:
         word = rest.pop(0)
         if not word.startswith("--"):
-            raise UserError(f"unexpected argument {word!r}: options are given as --name value; see --help")
+            raise UserError(
+                f"unexpected argument {word!r}: options are given as --name value, lists as --name 'a b'; see --help"
+            )
         name, equals, value = word[2:].partition("=")
         name = name.replace("-", "_")
         if not equals:
@@ -285,7 +285,7 @@ def _check_known(name: str, known: typing.Container[str], where: str) -> None:
     if name not in known:
         near = difflib.get_close_matches(str(name), list(known), n=1)
         hint = f"did you mean {near[0]}?" if near else "--help lists the options"
-        raise UserError(f"unknown {where.removeprefix('unknown ')}: {hint}")
+        raise UserError(f"unknown {where}: {hint}")
 
 
 def convert(value: Any, hint: Any, where: str) -> Any:
@@ -319,6 +319,8 @@ def convert(value: Any, hint: Any, where: str) -> Any:
             return hint(str(value))
         except ValueError:
             raise UserError(f"{where} takes {kind}, not {value!r}") from None
+    if hint is Path and not str(value):
+        raise UserError(f"{where} is empty: name a file or folder ('.' is this one), or leave it out")
     return hint(str(value))
 
 
@@ -376,6 +378,14 @@ def _check(options: RecipeOptions) -> None:
     )
     if options.use_lm:
         _check_lm(options)
+    for seed in (options.seed, *options.seeds):
+        require(0 <= seed < 2**31, f"--seed {seed}: a seed lies between 0 and {2**31 - 1}")
+    for name in ("datadir", "dumpdir", "expdir"):
+        folder = getattr(options, name)
+        require(
+            folder != options.corpus_dir,
+            f"--{name} {folder}: is --corpus_dir too, where nothing is written: name another folder",
+        )
     for name in ("nj", "inference_nj", "num_nodes", "nbpe", "bootstrap_draws"):
         value = getattr(options, name)
         require(value >= 1, f"--{name} {value}: must be 1 or more")
@@ -433,7 +443,7 @@ def _check(options: RecipeOptions) -> None:
     for name in [*sets, *options.arms, options.lang, options.asr_tag or "x"]:
         require(
             name.replace("_", "").replace("-", "").replace(".", "").isalnum(),
-            f"{name!r} becomes a folder's name: use letters, digits, '_', '-' and '.'",
+            f"{name!r} becomes a folder's name: use letters, digits, '_', '-' and '.'; a list is written 'a b'",
         )
     check_conditions(options)
 

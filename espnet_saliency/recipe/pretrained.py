@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 
 from espnet_saliency.datadir.tokens import TOKEN_TYPES
 from espnet_saliency.errors import UserError
 from espnet_saliency.files import atomic_dir, atomic_file
+from espnet_saliency.yaml_file import read_yaml
 
 MODEL_FILES = ("valid.acc.ave", "valid.acc.best", "valid.loss.ave", "valid.loss.best")
 """Model files (.pth) that are looked for in an experiment folder, in this order. A packed average is
@@ -61,7 +61,7 @@ class Pretrained:
         # ESPnet splits the option at colons: FILE:SOURCE:TARGET:EXCLUDED.
         if ":" in str(weights):
             raise UserError(f"{weights}: ESPnet cannot start from a file with a ':' in its path: move it")
-        config = _read_yaml(config_file)
+        config = read_yaml(config_file)
         missing = [key for key in _CONFIG_KEYS if key not in config]
         if missing:
             raise UserError(f"{config_file}: not of a recogniser (ESPnet's asr task): no {', '.join(missing)}")
@@ -116,7 +116,7 @@ def _find(path: Path) -> tuple[Path, Path]:
     if path.is_file():
         weights, config = path, path.parent / "config.yaml"
     elif (path / "meta.yaml").is_file():
-        meta = _read_yaml(path / "meta.yaml")
+        meta = read_yaml(path / "meta.yaml")
         try:
             weights = path / meta["files"]["asr_model_file"]
             config = path / meta["yaml_files"]["asr_train_config"]
@@ -147,16 +147,6 @@ def _model_file(folder: Path) -> Path:
             return found[0]
     names = ", ".join(f"{name}.pth" for name in MODEL_FILES)
     raise UserError(f"--pretrained_model {folder}: none of {names} in it; train it to the end, or name a .pth")
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: holds no keys with values")
-    return content
 
 
 def _located(named: str | None, config_file: Path, key: str) -> Path:

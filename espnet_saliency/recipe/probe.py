@@ -25,12 +25,12 @@ from espnet_saliency.recipe.decoding import (
     decoding_jobs,
     lm_steps,
 )
-from espnet_saliency.recipe.options import read_yaml
 from espnet_saliency.recipe.recipe import Recipe, classifier_digests
 from espnet_saliency.recipe.steps import Step
 from espnet_saliency.scoring.comparison import ArmDecode, compare, default_baseline
 from espnet_saliency.scoring.probe import ORDERS, PLAIN, Hiding, write_probe
 from espnet_saliency.scoring.score_folder import score_decode
+from espnet_saliency.yaml_file import read_yaml
 
 
 def baseline(recipe: Recipe) -> Arm:

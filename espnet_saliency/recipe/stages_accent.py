@@ -21,7 +21,7 @@ from espnet_saliency.recipe.jobs import (
     run_job,
 )
 from espnet_saliency.recipe.maps import map_steps, phonetic_steps
-from espnet_saliency.recipe.options import RecipeOptions, read_yaml
+from espnet_saliency.recipe.options import RecipeOptions
 from espnet_saliency.recipe.recipe import Recipe, classifier_digests
 from espnet_saliency.recipe.steps import Stage, Step
 from espnet_saliency.recipe.titles import TITLES
@@ -32,6 +32,7 @@ from espnet_saliency.saliency.map_settings import MapSettings, map_name
 from espnet_saliency.saliency.picture import draw_pictures
 from espnet_saliency.saliency.specaug import MAPLESS
 from espnet_saliency.saliency.stability import stability
+from espnet_saliency.yaml_file import read_yaml
 
 
 def _without(recipe: Recipe) -> str:

@@ -33,11 +33,12 @@ from espnet_saliency.recipe.jobs import (
     run_jobs,
 )
 from espnet_saliency.recipe.maps import map_needs, prepare_streams, stream_arguments
-from espnet_saliency.recipe.options import RecipeOptions, read_yaml
+from espnet_saliency.recipe.options import RecipeOptions
 from espnet_saliency.recipe.pretrained_fit import check_fit
 from espnet_saliency.recipe.recipe import Recipe, classifier_digests
 from espnet_saliency.recipe.steps import Stage, Step
 from espnet_saliency.recipe.titles import TITLES
+from espnet_saliency.yaml_file import read_yaml
 
 
 def stage_10(recipe: Recipe) -> Stage:

@@ -58,6 +58,7 @@ def stage_1(recipe: Recipe) -> Stage:
             folder=options.datadir,
             inputs=inputs,
             outputs=tuple(layout.data(name) / "wav.scp" for name in sets),
+            replaces=tuple(layout.data(name) for name in sets),
             run=partial(_prepare_corpus, recipe, sets),
         )
     )

@@ -22,11 +22,11 @@ from espnet_saliency.files import atomic_file
 from espnet_saliency.progress import say
 from espnet_saliency.recipe.extra_sets import needs_of
 from espnet_saliency.recipe.jobs import Job, TrainingWatch, mend_checkpoint, run_job, run_jobs
-from espnet_saliency.recipe.options import read_yaml
 from espnet_saliency.recipe.recipe import Recipe, digest_if_there
 from espnet_saliency.recipe.stages_asr import machines, text_arguments, write_text_shapes
 from espnet_saliency.recipe.steps import Stage, Step
 from espnet_saliency.recipe.titles import TITLES
+from espnet_saliency.yaml_file import read_yaml
 
 _SPEED_COPY = re.compile(r"^sp\d+(\.\d+)?-")  # as stage 2 names them
 

@@ -42,6 +42,9 @@ class Step:
     owns_folder: bool = False
     """The folder holds nothing but this step's work and what comes of it. An unfinished run with the
     same inputs is resumed in it; one with other inputs is set aside as <folder>.previous."""
+    replaces: tuple[Path, ...] = ()
+    """Folders that it writes anew as a whole. Those that are there before its first run are somebody
+    else's, and stop it."""
 
     @property
     def fingerprint(self) -> str:
@@ -154,6 +157,7 @@ def check_order(stages: Sequence[Stage], titles: dict[int, str]) -> None:
             for need in step.needs:
                 if need.stage in inside or need.finished():
                     continue
+                need = _first_unfinished(need)
                 what = f"stage {need.stage} ({titles[need.stage]}, {need.name})"
                 if need.read_stamp() is None:
                     why = "has not been run"
@@ -162,6 +166,12 @@ def check_order(stages: Sequence[Stage], titles: dict[int, str]) -> None:
                 raise UserError(
                     f"stage {stage.number} needs {what}, which {why}: start with --stage {need.stage}"
                 )
+
+
+def _first_unfinished(step: Step) -> Step:
+    """The step to begin with: `step`, or what it needs that is not finished either."""
+    earlier = next((need for need in step.needs if not need.finished()), None)
+    return step if earlier is None else _first_unfinished(earlier)
 
 
 def run_stages(stages: Sequence[Stage], say: Callable[[str], None]) -> None:
@@ -189,11 +199,13 @@ def _run_step(step: Step, say: Callable[[str], None]) -> None:
     if step.difference():
         say(f"  {step.name}: done again: {step.difference()}")
     started = step.read_stamp("started")
+    if started is None and step.read_stamp() is None:
+        _refuse_strangers(step.replaces)
     if step.owns_folder and (started is None or started["fingerprint"] != step.fingerprint):
         _set_aside(step.folder, say)
-    step._stamp("done").unlink(missing_ok=True)
-    if step.owns_folder:
+    if step.owns_folder or step.replaces:
         step.write_stamp("started")
+    step._stamp("done").unlink(missing_ok=True)
     start = time.monotonic()
     step.run()
     missing = [path for path in step.outputs if not path.exists()]
@@ -202,6 +214,15 @@ def _run_step(step: Step, say: Callable[[str], None]) -> None:
     seconds = time.monotonic() - start
     step.write_stamp("done", seconds)
     say(f"  {step.name}: done in {duration(seconds)}")
+
+
+def _refuse_strangers(folders: Sequence[Path]) -> None:
+    for folder in folders:
+        if folder.is_dir() and any(folder.iterdir()):
+            raise UserError(
+                f"{folder}: is there already, and not made by this recipe, which would replace it: move it away, or "
+                "name another folder"
+            )
 
 
 def _set_aside(folder: Path, say: Callable[[str], None]) -> None:

@@ -35,6 +35,7 @@ from espnet_saliency.accent.features import FeatureSettings
 from espnet_saliency.accent.weights import read_weights
 from espnet_saliency.errors import UserError
 from espnet_saliency.saliency.cam import scale01, valid_frames
+from espnet_saliency.yaml_file import read_yaml
 
 MODEL_FILES = (
     "valid.acc.ave.pth", "valid.loss.ave.pth", "valid.acc.best.pth", "valid.loss.best.pth",
@@ -140,11 +141,10 @@ class CTCRecogniser(nn.Module):
         Raises:
             UserError: something is missing or does not fit.
         """
-        import yaml
         from espnet2.tasks.asr import ASRTask
 
         weights, config = find_recogniser(Path(path))
-        args = yaml.safe_load(config.read_text(encoding="utf-8"))
+        args = read_yaml(config)
         network = {key: args.get(key) for key in _CONFIG_KEYS}
         args.update(specaug=None, specaug_conf={}, init=None)
         if stats is not None:

@@ -216,7 +216,7 @@ class SaliencySpecAug(AbsSpecAug):
                     "classifier (or choose fill: mean)"
                 )
             self.changer = self.classifier or Outside(str(classifier), self._same_as_stored)
-        self.specaug = None if specaug is None else _stock_specaug(specaug)
+        self.specaug = None if specaug is None else stock_specaug(specaug, "specaug_conf.specaug")
         self.specaug_for = check_choice("specaug_for", specaug_for, ("all", "unmasked"))
         if specaug is None and specaug_for == "unmasked":
             raise UserError("specaug_conf.specaug_for: unmasked has no say without specaug; remove it")
@@ -418,8 +418,20 @@ class SaliencySpecAug(AbsSpecAug):
         return ids, wanted
 
 
-def _stock_specaug(options: dict) -> SpecAug:
+def stock_specaug(options: dict, where: str = "specaug_conf") -> SpecAug:
+    """ESPnet's SpecAug.
+
+    Args:
+        options: its arguments.
+        where: the key that they stand under, for messages.
+
+    Raises:
+        UserError: it refuses them.
+    """
+    if not isinstance(options, dict):
+        raise UserError(f"{where}: {options!r} is no mapping of options to values")
     try:
         return SpecAug(**options)
     except Exception as error:  # its checks raise TypeError, ValueError, assertions and typeguard's
-        raise UserError(f"specaug_conf.specaug: {' '.join(str(error).split())}") from error
+        reason = " ".join(str(error).split()).rpartition("__init__() ")[2]
+        raise UserError(f"{where}: {reason or type(error).__name__}") from error

@@ -158,11 +158,11 @@ def test_a_configuration_of_something_else_is_refused(build, experiment, tmp_pat
     config_file = folder / "config.yaml"
     whole = config_file.read_text()
     config_file.write_text("a: [1,")
-    refused(folder, "config.yaml", "not YAML")
+    refused(folder, "config.yaml", "not readable as YAML")
     config_file.write_text("encoder: accent_resnet\n")
     refused(folder, "config.yaml", "token_list")
     config_file.write_text("!!python/object/apply:os.system ['true']\n")
-    refused(folder, "config.yaml", "not YAML")
+    refused(folder, "config.yaml", "not readable as YAML")
     config_file.write_text(whole.replace("encoder: accent_resnet", "encoder: no_such_encoder"))
     refused(folder, "config.yaml", "no_such_encoder")
     config_file.write_text(whole.replace("stem_stride:", "stem_strides:"))

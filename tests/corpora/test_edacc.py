@@ -174,7 +174,7 @@ def test_the_map_of_the_recipe_knows_every_spelling(tmp_path):
     [
         ("a: [Irish]\nb: [' irish. ']", "' irish. ' is listed under a and under b"),
         ("a: Irish", "must hold 'variety: \\[what speakers wrote"),
-        ("- a", "must hold 'variety"),
+        ("- a", "holds a list, not keys with values"),
         ("a: [", "not readable as YAML"),
     ],
 )

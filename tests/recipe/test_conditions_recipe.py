@@ -123,7 +123,11 @@ def test_only_what_decides_a_condition_makes_it_anew(load, tmp_path):
 def test_a_condition_that_was_not_made_names_stage_3(load):
     stages = define_stages(load("--conditions", "clean reverb"))
     step = next(step for step in stages[12].steps if step.name == "none-test_reverb")
-    only = dataclasses.replace(step, needs=tuple(need for need in step.needs if need.stage == 3))
-    stage = dataclasses.replace(stages[12], steps=(only,))
+    (mixed,) = (need for need in step.needs if need.stage == 3)
+    only = dataclasses.replace(step, needs=(dataclasses.replace(mixed, needs=()),))
     with pytest.raises(UserError, match=r"test_reverb\), which has not been run: start with --stage 3"):
-        check_order([stage], TITLES)
+        check_order([dataclasses.replace(stages[12], steps=(only,))], TITLES)
+    # Where what it is made of is missing too, that comes first.
+    only = dataclasses.replace(step, needs=(mixed,))
+    with pytest.raises(UserError, match=r"stage 12 needs stage 1 .*has not been run: start with --stage 1"):
+        check_order([dataclasses.replace(stages[12], steps=(only,))], TITLES)

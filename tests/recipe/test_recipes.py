@@ -19,7 +19,8 @@ import pytest
 from espnet_saliency import corpora
 from espnet_saliency.datadir.kaldi import read_table
 from espnet_saliency.recipe.cli import main
-from espnet_saliency.recipe.options import RecipeOptions, read_yaml
+from espnet_saliency.recipe.options import RecipeOptions
+from espnet_saliency.yaml_file import read_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from espnet_saliency.errors import UserError
+from espnet_saliency.files import atomic_dir
 from espnet_saliency.recipe.steps import Stage, Step, check_order, run_stages
 
 TITLES = {1: "one", 2: "two", 3: "three"}
@@ -80,15 +81,47 @@ def test_a_deleted_output_is_made_again(tmp_path):
 
 def test_a_stage_out_of_order_is_refused_and_names_the_stage_to_start_from(tmp_path):
     chain = Chain(tmp_path)
-    with pytest.raises(UserError, match=r"stage 3 needs stage 2 \(two, s\), which has not been run: .*--stage 2"):
+    with pytest.raises(UserError, match=r"stage 3 needs stage 1 \(one, s\), which has not been run: .*--stage 1"):
         chain.run(first=3)
     assert list(tmp_path.iterdir()) == []
+    with pytest.raises(RuntimeError):
+        Chain(tmp_path, fail=2).run()
+    with pytest.raises(UserError, match=r"stage 3 needs stage 2 \(two, s\), which has not been run: .*--stage 2"):
+        chain.run(first=3)
 
 
 def test_a_stage_after_one_that_ran_with_other_options_is_refused(tmp_path):
     Chain(tmp_path).run()
     with pytest.raises(UserError, match="stage 2 needs stage 1 .* other inputs .size 5, now 6.: start with --stage 1"):
         Chain(tmp_path, size=6).run(first=2)
+    # The stage to begin with, not the last of those that have to be done again.
+    with pytest.raises(UserError, match="stage 3 needs stage 1 .* other inputs .size 5, now 6.: start with --stage 1"):
+        Chain(tmp_path, size=6).run(first=3)
+
+
+def test_a_folder_that_somebody_else_made_is_not_replaced(tmp_path):
+    folder = tmp_path / "data" / "train"
+    folder.mkdir(parents=True)
+    (folder / "notes.txt").write_text("years of work")
+
+    def write():
+        with atomic_dir(folder) as new:
+            (new / "wav.scp").write_text("")
+
+    def run(inputs):
+        step = Step(1, "corpus", tmp_path / "data", write, inputs, (), (folder / "wav.scp",), replaces=(folder,))
+        run_stages([Stage(1, "one", (step,))], print)
+
+    with pytest.raises(UserError, match="data/train: is there already, and not made by this recipe"):
+        run({})
+    assert [path.name for path in (tmp_path / "data").rglob("*")] == ["train", "notes.txt"]
+    (folder / "notes.txt").unlink()
+    run({})
+    # Its own it does replace, also where a run with other options was killed on the way.
+    run({"seed": 2})
+    (tmp_path / "data" / ".stages" / "1-corpus.done.json").unlink()
+    run({"seed": 3})
+    assert (folder / "wav.scp").exists()
 
 
 def test_a_step_that_writes_nothing_is_not_called_done(tmp_path):
