@@ -227,8 +227,8 @@ def _draw_confusion(path: Path, name: str, result: Mapping[str, Any]) -> None:
     axes = figure.add_subplot()
     if rows:
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-    axes.set_xticks(range(len(accents)), accents, rotation=60, ha="right")
-    axes.set_yticks(range(len(rows)), list(rows))
+    axes.set_xticks(range(len(accents)), accents, rotation=60, ha="right", parse_math=False)
+    axes.set_yticks(range(len(rows)), list(rows), parse_math=False)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true (in brackets: not in training)")
     axes.set_title(f"{name}: share of the row in %", fontsize=10)

@@ -218,7 +218,7 @@ def _plot(rows: Sequence[ConditionRow], path: Path) -> None:
                 label=arm,
             )
         axes.set_xticks(range(len(conditions)), conditions, rotation=45, ha="right", fontsize=8)
-        axes.set_title(f"{of}: {group or 'unknown accent'}", fontsize=9)
+        axes.set_title(f"{of}: {group or 'unknown accent'}", fontsize=9, parse_math=False)
         if not number % columns:
             axes.set_ylabel("WER, %")
     panels[0][0].legend(fontsize=7)

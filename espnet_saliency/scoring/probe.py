@@ -265,7 +265,7 @@ def _plot(result: Mapping[str, Any], path: Path) -> None:
             sure = [(share, p["low"], p["high"]) for share, p in points if p["low"] is not None]
             if sure:
                 axes.fill_between(*zip(*sure), color=colour, alpha=0.15, linewidth=0)
-        axes.set_title("all" if group == OVERALL else group or "unknown accent", fontsize=9)
+        axes.set_title("all" if group == OVERALL else group or "unknown accent", fontsize=9, parse_math=False)
     # The lowest panel of each column, which need not lie on the last line.
     for axes in panels.flat[max(0, len(groups) - columns) : len(groups)]:
         axes.set_xlabel("hidden, % of the spectrogram")

@@ -305,7 +305,7 @@ def _plot(path: Path, table: Mapping[str, Any]) -> None:
         axes.scatter(seen, places, facecolors="none", edgecolors=color)
         axes.scatter(unseen, places, color=color, label=arm)
     # Labels are the corpus's: a dollar sign would start a formula.
-    axes.set_yticks(range(len(groups)), [group.replace("$", r"\$") for group in groups])
+    axes.set_yticks(range(len(groups)), groups, parse_math=False)
     axes.invert_yaxis()
     axes.set_xlabel("WER in %: seen (hollow), unseen (filled)")
     axes.grid(axis="x", alpha=0.3)

@@ -24,7 +24,7 @@ WRONG = {
     "specaug": {"test": 0.1, "test_noise_0": 0.5, "test_reverb": 0.3},
     "saliency": {"test": 0.1, "test_noise_0": 0.4, "test_reverb": 0.2},
 }
-ACCENTS = {"a<b|c": 6, "south": 2, "unknown": 5}
+ACCENTS = {"a<$^$b|c": 6, "south": 2, "unknown": 5}
 
 
 def score(folder: Path, arm: str) -> ArmDecode:
@@ -90,7 +90,7 @@ def test_rows_have_every_condition_arm_and_accent(comparison):
 
 def test_markdown(comparison):
     lines = condition_markdown(comparison).splitlines()
-    head = "|condition|arm|overall|more|change|p|unknown*|a&lt;b/c*|south*|"
+    head = "|condition|arm|overall|more|change|p|unknown*|a&lt;$^$b/c*|south*|"
     assert head in lines
     rows = [line.split("|")[1:-1] for line in lines[lines.index(head) + 2 :]]
     assert [row[:2] for row in rows] == [
@@ -123,4 +123,4 @@ def test_chart_says_every_number(comparison, group, whom):
 
 
 def test_an_accent_becomes_no_markup_in_the_chart(comparison):
-    ET.fromstring(condition_chart(comparison, "test", "a<b|c"))
+    ET.fromstring(condition_chart(comparison, "test", "a<$^$b|c"))

@@ -18,7 +18,6 @@ shift $(($# < 4 ? $# : 4))
 set -e
 shopt -s nullglob
 pooled=$here/rotations/pooled_$config/$set
-mkdir -p "$pooled/texts"
 
 # pool FILE TABLE…: the lines of all tables, once each.
 pool() {
@@ -37,6 +36,7 @@ for table in text utt2spk utt2accent; do
         fi
         files+=("$file")
     done
+    mkdir -p "$pooled/texts"
     pool "$pooled/texts/$table" "${files[@]}"
 done
 one_copy=
