@@ -80,8 +80,8 @@ def _run(arguments: list[str]) -> int:
     check_order(chosen, TITLES)
     if options.stop_stage >= 3:
         check_extra_sets(given, FS)
-    check_configs(options, chosen)
     print(f"{given.folder.parent.name}: stages {options.stage} to {options.stop_stage}, arms {' '.join(options.arms)}")
+    check_configs(options, chosen)
     try:
         run_stages(chosen, say)
     except JobFailed as error:
