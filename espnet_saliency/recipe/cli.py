@@ -121,6 +121,8 @@ def help_text(arguments: list[str]) -> str:
             default = own.get(field.name, default)
             if isinstance(default, (tuple, list)):
                 default = " ".join(str(item) for item in default)
+            if isinstance(default, bool):
+                default = str(default).lower()  # as it is given
             shown = f" [{default}]" if default not in (None, "", ()) else ""
             lines += [f"  --{field.name}{shown}", f"      {docs.get(field.name, '')}"]
     return "\n".join(lines)
