@@ -21,6 +21,7 @@ from espnet_saliency.scoring.comparison import default_baseline
 from espnet_saliency.scoring.error_rates import METRICS, Scores
 from espnet_saliency.scoring.score_folder import read_scores
 from espnet_saliency.scoring.unseen import HeldOut, unseen_table, write_unseen
+from espnet_saliency.yaml_file import read_yaml
 
 FOLDER = "leave_one_out"
 """In --expdir: a folder for each accent with data, dump and exp of its run, and the table of all."""
@@ -147,6 +148,13 @@ def _accents(given: Options) -> dict[str, list[str]]:
     if not tested:
         raise UserError(f"{_OPTION}: none of the accents {', '.join(sorted(trained))} is in {', '.join(bases)}")
     _check_what_is_left(given, layout, set(tested))
+    if options.classifier:
+        heard = read_yaml(options.classifier / "config.yaml").get("token_list") or []
+        if known := sorted(tested.keys() & {str(name) for name in heard}):
+            say(
+                f"  note: --classifier {options.classifier} was trained with {', '.join(known)}: the recognisers hear "
+                "nothing of the accent that is left out, the maps that mask them are of a classifier that has"
+            )
     return tested
 
 

@@ -147,6 +147,18 @@ def test_an_extra_training_set_with_an_accent_that_is_left_out_is_refused(tmp_pa
     assert "has the accent welsh, which would be trained on while it is left out" in error and error.count("\n") == 1
 
 
+def test_a_classifier_that_has_heard_what_is_left_out_is_told_of(tmp_path, capsys):
+    folder = tmp_path / "classifier"
+    folder.mkdir()
+    (folder / "config.yaml").write_text(
+        "token_list: [scottish, welsh, dutch, <unk>]\n"
+        "frontend_conf: {n_fft: 512, win_length: 512, hop_length: 256}\n"
+    )
+    command = on_manifest(tmp_path, THREE, "--stop_stage", "1", "--classifier", str(folder))
+    assert main(command) == 0, capsys.readouterr().err
+    assert f"note: --classifier {folder} was trained with scottish, welsh: the recognisers" in capsys.readouterr().out
+
+
 def test_too_few_accents_for_a_classifier(edacc, two_accents, tmp_path, capsys):
     command = on_edacc(edacc, tmp_path, *two_accents, "--leave_one_accent_out", "true")
     assert main(command) == 2
