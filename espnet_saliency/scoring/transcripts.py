@@ -155,8 +155,10 @@ def read_columns_of(path: Path) -> dict[str, dict[str, str]]:
     delimiter = _delimiter(path)
     if delimiter is None:
         raise UserError(f"{path}: neither .csv nor .tsv: columns need a table with a header")
-    header, *rows = _rows(path, delimiter) or [(0, [])]
-    names = header[1]
+    rows = _rows(path, delimiter)
+    if not rows:
+        raise UserError(f"{path}: empty: its first row is to name the columns")
+    (_, names), *rows = rows
     if len(set(names)) < len(names) or not all(names):
         raise UserError(f"{path}: its header, {', '.join(names)}, has a column twice or without a name")
     columns: dict[str, dict[str, str]] = {name: {} for name in names}
