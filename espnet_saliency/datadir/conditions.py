@@ -292,8 +292,7 @@ def _mix(
             unusable.append(str(error))
             continue
         power = np.mean(heard[active] ** 2)
-        loudest = frame_powers(heard, fs)[0].max()
-        if power > max(loudest * 10 ** (-_QUIET / 10), _ROUNDING):
+        if power > _least_power(condition, heard, fs):
             break
         unusable.append(f"{'nearly ' * bool(power)}silent where it is needed: {said}")
     else:
@@ -305,3 +304,14 @@ def _mix(
     mixed = gain * heard if condition.kind == "reverb" else speech + gain * heard
     scale = min(1.0, float(_FULL_SCALE / np.max(np.abs(mixed))))
     return scale * mixed, _Mix(said, 20 * math.log10(gain), scale, tuple(unusable))
+
+
+def _least_power(condition: Condition, heard: np.ndarray, fs: int) -> float:
+    """What is heard beside the speech has more power than this where the speech is, or is not used.
+
+    Speech in a room is as loud as the speech was, however soft that is.
+    """
+    if condition.kind == "reverb":
+        return 0.0
+    heard_at_all = frame_powers(heard, fs)[0].max() * 10 ** (-_QUIET / 10)
+    return max(heard_at_all, _ROUNDING) if condition.kind == "noise" else heard_at_all

@@ -318,6 +318,14 @@ def test_noises_that_cannot_be_used_give_way_and_are_named(tmp_path, tone, forma
     )
 
 
+def test_speech_of_a_few_steps_is_mixed_as_any_other(tmp_path, make_set):
+    soft = np.sign(speech(1)) * 2 / 32768
+    source = make_set({"ann-1": soft, "bob-1": speech(2), "cat-1": speech(3)})
+    for name in ("reverb", "babble_0", "noise_0"):
+        done = mix_condition(source, tmp_path / name, parse_condition(name))
+        assert (done.utterances, done.unusable) == (3, ())
+
+
 def test_noise_that_is_loud_in_the_pauses_alone_gives_way(tmp_path, tone, formatted):
     """Brought to the ratio by what there is of it between its bangs, it would drown the speech."""
     folder = tmp_path / "noises"
