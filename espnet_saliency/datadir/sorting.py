@@ -43,10 +43,13 @@ class ExternalSort(Generic[Record]):
         return self._count
 
     def __iter__(self) -> Iterator[Record]:
+        # A generator of its own, so that the runs stay open as long as they are read.
         self._last.sort(key=self._key)
-        if not self._runs:
-            return iter(self._last)
-        return heapq.merge(*map(_read, self._runs), self._last, key=self._key)
+        yield from heapq.merge(*map(_read, self._runs), self._last, key=self._key)
+
+    def __del__(self) -> None:
+        for run in self._runs:
+            run.close()
 
     def _spill(self) -> None:
         self._last.sort(key=self._key)
