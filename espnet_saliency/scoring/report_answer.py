@@ -238,8 +238,9 @@ def _tail(verdicts: list[str]) -> str:
     first, *rest = verdicts
     if len(verdicts) > 1 and len(set(verdicts)) == 1:
         both = len(verdicts) == 2
-        if first == "unclear":
-            return f"{'neither' if both else 'none'} is distinguishable from zero"
+        if first in ("unclear", "disputed"):
+            what = "distinguishable from zero" if first == "unclear" else "settled (interval and test disagree)"
+            return f"{'neither' if both else 'none'} is {what}"
         same = {"better": "improvements", "worse": "losses"}.get(first, words[first])
         return f"{'both' if both else 'all'} are {same}"
     if not rest:

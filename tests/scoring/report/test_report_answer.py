@@ -102,6 +102,8 @@ def test_a_difference_is_shown_only_where_interval_and_test_agree(one, expected)
 def test_a_dispute_of_interval_and_test_is_told():
     said = say(group(-2.0, -3.0, -1.0, 0.06))
     assert said.mood == "unclear" and "its interval and its test disagree" in said.sentence
+    both = say(group(-2.0, -3.0, -1.0, 0.06), group(-2.0, -3.0, 0.1, 0.04))
+    assert both.sentence.endswith(": neither is settled (interval and test disagree).")
 
 
 def test_accents_are_counted_and_chance_is_named():
