@@ -301,13 +301,13 @@ def _columns(path: Path | None, ids: Sequence[str], speakers: Mapping[str, str])
     """Column -> utterance -> value, from a table of utterances or of speakers; {} without one."""
     if path is None:
         return {}
-    _, *columns = read_columns_of(path).items()
-    for name, _ in columns:
+    columns = read_columns_of(path)
+    for name in columns:
         check_id("column", name, path)
         if name in NO_COLUMNS:
             raise UserError(f"{path}: a column to score by may not be called {name!r}: rename it")
     return {
-        name: _by_utterance(labels, ids, speakers, f"{path}: has a {name}") for name, labels in columns
+        name: _by_utterance(labels, ids, speakers, f"{path}: has a {name}") for name, labels in columns.items()
     }
 
 

@@ -140,41 +140,49 @@ def read_labels(path: Path, column: str) -> dict[str, str]:
     """
     if _delimiter(path) is None:
         return {key: _label(value) for key, value in read_table(path).items()}
-    columns = read_columns_of(path)
-    if column not in columns:
-        raise UserError(f"{path}: no column {column!r} in its header, which has {', '.join(columns)}")
-    return columns[column]
+    names, rows = _read_table_with_header(path)
+    if column not in names:
+        raise UserError(f"{path}: no column {column!r} in its header, which has {', '.join(names)}")
+    return _labels_of(path, names, rows, column)
 
 
 def read_columns_of(path: Path) -> dict[str, dict[str, str]]:
-    """Column -> id -> label, of a csv or tsv whose first column holds the ids (which is there too).
+    """Column -> id -> label, of a csv or tsv whose first column holds the ids; that one is left out.
 
     Raises:
         UserError: no such file, no csv or tsv, a row that is broken, or an id with two labels.
     """
-    delimiter = _delimiter(path)
-    if delimiter is None:
+    if _delimiter(path) is None:
         raise UserError(f"{path}: neither .csv nor .tsv: columns need a table with a header")
-    rows = _rows(path, delimiter)
+    names, rows = _read_table_with_header(path)
+    return {name: _labels_of(path, names, rows, name) for name in names[1:]}
+
+
+def _read_table_with_header(path: Path) -> tuple[list[str], list[list[str]]]:
+    """Names of the columns of a csv or tsv, and its rows, each with a cell for every column."""
+    rows = _rows(path, _delimiter(path))
     if not rows:
         raise UserError(f"{path}: empty: its first row is to name the columns")
     (_, names), *rows = rows
     if len(set(names)) < len(names) or not all(names):
         raise UserError(f"{path}: its header, {', '.join(names)}, has a column twice or without a name")
-    columns: dict[str, dict[str, str]] = {name: {} for name in names}
     for number, cells in rows:
         if len(cells) != len(names):
             raise UserError(
                 f"{path}, line {number}: {len(cells)} cells, where the header has {len(names)}: mend the row"
             )
-        for name, cell in zip(names, cells):
-            label = _label(cell)
-            if columns[name].setdefault(cells[0].strip(), label) != label:
-                before = columns[name][cells[0].strip()]
-                raise UserError(
-                    f"{path}: {cells[0].strip()} has two labels, {before!r} and {label!r}: keep one"
-                )
-    return columns
+    return names, [cells for _, cells in rows]
+
+
+def _labels_of(path: Path, names: list[str], rows: list[list[str]], column: str) -> dict[str, str]:
+    """Id -> label of one column; what the other columns say of an id has no say in it."""
+    place = names.index(column)
+    labels: dict[str, str] = {}
+    for cells in rows:
+        key, label = cells[0].strip(), _label(cells[place])
+        if labels.setdefault(key, label) != label:
+            raise UserError(f"{path}: {key} has two labels, {labels[key]!r} and {label!r}: keep one")
+    return labels
 
 
 def _delimiter(path: Path) -> str | None:

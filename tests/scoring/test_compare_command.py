@@ -262,6 +262,12 @@ def test_labels_that_look_alike_are_one(files):
     assert read_labels(Path("spk"), "speaker") == {"a": "Québec city"}
 
 
+def test_a_table_of_utterances_may_be_keyed_by_speaker(files):
+    """Only the column that is asked for has to agree."""
+    Path("a.csv").write_text("speaker,file,accent\ns1,1.wav,north\ns1,2.wav,north\n")
+    assert read_labels(Path("a.csv"), "accent") == {"s1": "north"}
+
+
 def test_two_labels_for_one_speaker_are_refused(files):
     Path("a.tsv").write_text("speaker\taccent\ns1\tnorth\ns1\tsouth\n")
     with pytest.raises(UserError, match="s1 has two labels, 'north' and 'south'"):
