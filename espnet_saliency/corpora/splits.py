@@ -80,6 +80,10 @@ def _sizes(count: int, shares: Mapping[str, float]) -> dict[str, int]:
     return {first: count - sum(sizes.values()), **sizes}
 
 
+UNSEEN = "_unseen"
+"""What the names of test sets of unseen accents end in."""
+
+
 def is_test(name: str) -> bool:
     """Whether a set is one to test on, by its name: test, test_clean, test_unseen."""
     return name.startswith("test")
@@ -89,7 +93,7 @@ def with_unseen(tests: Iterable[str], unseen_accents: Collection[str]) -> tuple[
     """Names of test sets, with those that `hold_out_accents` makes of them where it holds some out."""
     names = list(tests)
     if unseen_accents:
-        names += [f"{name}_unseen" for name in names if not name.endswith("_unseen")]
+        names += [name + UNSEEN for name in names if not name.endswith(UNSEEN)]
     return tuple(dict.fromkeys(names))
 
 
@@ -125,10 +129,10 @@ def hold_out_accents(corpus: Corpus, accents: Iterable[str]) -> Corpus:
     excluded = list(corpus.excluded)
     for name, utterances in sets.items():
         for utterance in utterances:
-            if utterance.accent not in held or name.endswith("_unseen"):
+            if utterance.accent not in held or name.endswith(UNSEEN):
                 kept[name].append(utterance)
             elif is_test(name):
-                kept.setdefault(f"{name}_unseen", []).append(utterance)
+                kept.setdefault(name + UNSEEN, []).append(utterance)
             else:
                 excluded.append(
                     rejection(utterance.utt_id, f"accent {utterance.accent} is held out of {name}")

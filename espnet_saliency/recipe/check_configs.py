@@ -52,9 +52,8 @@ def _check(files: Sequence[tuple[str, Path]]) -> None:
             parser, choices = importlib.import_module("espnet2.bin.asr_inference").get_parser(), ()
             needed = ["--output_dir", "x", "--data_path_and_name_and_type", "x,y,z"]
         else:
-            module = importlib.import_module(f"espnet2.tasks.{task}")
-            parser, choices = getattr(module, _TASKS[task]).get_parser(), getattr(module, _TASKS[task]).class_choices_list
-            needed = []
+            its_class = getattr(importlib.import_module(f"espnet2.tasks.{task}"), _TASKS[task])
+            parser, choices, needed = its_class.get_parser(), its_class.class_choices_list, []
         said = io.StringIO()
         try:
             with contextlib.redirect_stderr(said):

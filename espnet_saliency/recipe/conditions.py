@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Sequence
 
+from espnet_saliency.corpora.splits import UNSEEN
 from espnet_saliency.datadir.conditions import Condition, mix_condition, parse_condition
 from espnet_saliency.datadir.noise import noise_files
 from espnet_saliency.datadir.rooms import room_files
@@ -46,7 +47,7 @@ def decoded_sets(test_sets: Sequence[str], conditions: Sequence[str]) -> tuple[D
 
 
 def check_conditions(options: RecipeOptions) -> None:
-    """Refuse conditions that are unknown or doubled or lack the clean one, and folders that are not there.
+    """Refuse conditions that are unknown or doubled or lack the clean one, and folders that have no say in them.
 
     Raises:
         UserError: naming them.
@@ -58,23 +59,22 @@ def check_conditions(options: RecipeOptions) -> None:
     if CLEAN not in names:
         raise UserError(f"{said}: {CLEAN} is missing, which the others are compared with; name it too")
     kinds = {parse_condition(name).kind for name in options.conditions}
-    for kind, (name, files) in _FOLDERS.items():
+    for kind, (name, _) in _FOLDERS.items():
         folder = getattr(options, name)
-        if folder is None:
-            continue
-        if kind not in kinds:
+        # What is in it is looked at once, by `condition_steps`.
+        if folder is not None and kind not in kinds:
             example = "reverb" if kind == "reverb" else f"{kind}_10"
             raise UserError(
                 f"--{name} {folder}: has no say, as {said} has no {kind}; add e.g. {example}, or leave it out"
             )
-        files(folder)
 
 
 def condition_steps(recipe: Recipe) -> list[Step]:
     """One step of stage 3 for each test set and condition, after the clean set's.
 
     Raises:
-        UserError: a set under a condition would be called as another set is.
+        UserError: a set under a condition would be called as another set is; a folder of noises or
+            rooms is not there, or has none.
     """
     options, layout = recipe.options, recipe.layout
     taken = (options.train_set, options.valid_set, *layout.test_sets)
@@ -127,7 +127,7 @@ def _content(options: RecipeOptions, kind: str) -> dict[str, str]:
 
 def _talkers_of(one: DecodedSet, test_sets: Sequence[str]) -> str | None:
     """The set that lends its speakers to the babble of an unseen accent, which may have one alone."""
-    seen = one.of.removesuffix("_unseen")
+    seen = one.of.removesuffix(UNSEEN)
     return seen if one.condition.kind == "babble" and seen != one.of and seen in test_sets else None
 
 

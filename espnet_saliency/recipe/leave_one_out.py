@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Mapping, Sequence
 
-from espnet_saliency.corpora.splits import is_test
+from espnet_saliency.corpora.splits import UNSEEN, is_test
 from espnet_saliency.datadir.kaldi import UNKNOWN, read_table
 from espnet_saliency.errors import UserError
 from espnet_saliency.progress import say
@@ -27,7 +27,6 @@ FOLDER = "leave_one_out"
 """In --expdir: a folder for each accent with data, dump and exp of its run, and the table of all."""
 
 _OPTION = "--leave_one_accent_out true"
-_UNSEEN = "_unseen"  # end of the names of test sets that hold unseen accents
 _SCORING = 13
 
 
@@ -132,7 +131,7 @@ def _accents(given: Options) -> dict[str, list[str]]:
         return _labels(layout, name) - {UNKNOWN}
 
     trained = labels(options.train_set)
-    bases = {name: labels(name) for name in options.test_sets if is_test(name) and not name.endswith(_UNSEEN)}
+    bases = {name: labels(name) for name in options.test_sets if is_test(name) and not name.endswith(UNSEEN)}
     tested = {accent: [name for name in bases if accent in bases[name]] for accent in sorted(trained)}
     learns = options.has_accents and not options.classifier and options.stop_stage >= 7
     needed = 3 if learns else 2
@@ -167,10 +166,10 @@ def _labels(layout: Layout, name: str) -> set[str]:
 def _check_what_is_left(given: Options, layout: Layout, tested: set[str]) -> None:
     """Refuse at the start what would stop the run of some accent, after those of others."""
     options = given.recipe
-    (alone,) = found if len(found := _labels(layout, options.valid_set)) == 1 else [None]
-    if alone in tested:
+    validated = _labels(layout, options.valid_set)
+    if len(validated) == 1 and validated <= tested:
         raise UserError(
-            f"{_OPTION}: all of {layout.data(options.valid_set)} is {alone}, so nothing would be left of it without "
+            f"{_OPTION}: all of {layout.data(options.valid_set)} is {validated.pop()}, so nothing would be left of it without "
             "this accent: give it speakers of another one"
         )
     for extra in options.extra_train_sets:
@@ -189,7 +188,7 @@ def _turn(accent: str, bases: Sequence[str], plain: Sequence[str], given: Option
     # Of a test set of this accent alone nothing is left beside the unseen one.
     whole = {base for base in bases if _labels(Layout(options), base) == {accent}}
     kept = [name for name in options.test_sets if name not in whole]
-    sets = dict.fromkeys([*kept, *(base + _UNSEEN for base in bases)])
+    sets = dict.fromkeys([*kept, *(base + UNSEEN for base in bases)])
     changes = {
         # Accents that the recipe holds out anyway stay so: a run differs from the ordinary one by its accent.
         "unseen_accents": " ".join([*given.corpus.unseen_accents, accent]),
@@ -230,7 +229,7 @@ def _collect(tested: Mapping[str, Sequence[str]], plain: Sequence[str], given: O
                 with_it = [ordinary] if whole else others
                 for name in names:
                     seen = [scores for other in with_it for scores in other.scores(name, base, metric)]
-                    held.append(HeldOut(accent, name, run.scores(name, base + _UNSEEN, metric), seen))
+                    held.append(HeldOut(accent, name, run.scores(name, base + UNSEEN, metric), seen))
             table = unseen_table(held, baseline, options.bootstrap_draws, options.seed)
             tables.setdefault(base, {})[metric] = table
     return write_unseen(options.expdir / FOLDER, tables, seen_from)
